@@ -1,0 +1,1 @@
+//! What is needed to run nodespan somewhere: units, manifests, images.
