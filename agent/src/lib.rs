@@ -6,5 +6,7 @@
 
 pub mod assemble;
 pub mod capture;
+pub mod export;
 pub mod http;
+pub mod identify;
 pub mod units;
