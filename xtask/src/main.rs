@@ -11,12 +11,14 @@ use anyhow::Result;
 use clap::{Parser, Subcommand};
 
 mod apt;
+mod build;
 mod cache;
 mod interrupt;
 mod kernel;
 mod setup;
 mod sh;
 mod vm;
+mod workspace;
 
 /// Builds, runs, tests and measures nodespan.
 #[derive(Debug, Parser)]
@@ -33,6 +35,8 @@ enum Verb {
         /// bpf, qemu, kernels, servers; everything without one.
         parts: Vec<setup::Part>,
     },
+    Build(build::Build),
+    Run(build::Run),
     Vm(vm::Vm),
 }
 
@@ -61,6 +65,8 @@ fn dispatch(verb: Verb) -> Result<i32> {
             };
             setup::ensure(&parts).map(|()| 0)
         }
+        Verb::Build(build) => build.run(),
+        Verb::Run(run) => run.run(),
         Verb::Vm(vm) => vm.run(),
     }
 }
