@@ -56,15 +56,6 @@ pub(crate) fn is_installed(package: &str) -> bool {
         .is_ok_and(|status| status == "installed")
 }
 
-/// The newest version of `package` that apt would install.
-pub(crate) fn candidate(package: &str) -> Option<String> {
-    let text = sh::capture(Command::new("apt-cache").args(["policy", package])).ok()?;
-    let line = text
-        .lines()
-        .find_map(|line| line.trim().strip_prefix("Candidate:"))?;
-    Some(line.trim().to_owned()).filter(|version| version != "(none)")
-}
-
 fn install_now(packages: &[&str]) -> Result<()> {
     // SYSTEMD_OFFLINE and the policy below keep packages from starting what
     // they bring: nginx would otherwise take port 80 of the machine.

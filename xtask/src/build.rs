@@ -100,12 +100,17 @@ pub(crate) fn binary(
     Ok(workspace.target.join(profile).join(name))
 }
 
+/// Whether the workspace has kernel programs yet.
+pub(crate) fn has_kernel_programs(workspace: &Workspace) -> bool {
+    workspace.has_binary(BPF_PACKAGE, BPF_BINARY)
+}
+
 /// Builds the kernel object and returns its path.
 ///
 /// # Errors
 /// If the toolchain is missing and cannot be had, or it does not build.
 pub(crate) fn kernel_object(workspace: &Workspace) -> Result<PathBuf> {
-    if !workspace.has_binary(BPF_PACKAGE, BPF_BINARY) {
+    if !has_kernel_programs(workspace) {
         bail!("the package {BPF_PACKAGE} has no binary {BPF_BINARY}");
     }
     // Apart from the rest, whose compiler is another.

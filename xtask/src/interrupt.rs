@@ -37,7 +37,7 @@ impl Guard {
             let mut signals =
                 Signals::new([SIGINT, SIGTERM, SIGHUP]).context("watching signals")?;
             thread::spawn(move || {
-                for signal in signals.forever() {
+                if let Some(signal) = signals.forever().next() {
                     REQUESTED.store(true, Ordering::SeqCst);
                     let mut waited = Duration::ZERO;
                     while BUSY.load(Ordering::SeqCst) > 0 && waited < GRACE {

@@ -11,12 +11,17 @@ use anyhow::Result;
 use clap::{Parser, Subcommand};
 
 mod apt;
+mod bench;
 mod build;
 mod cache;
+mod daemon;
+mod demo;
 mod interrupt;
 mod kernel;
+mod servers;
 mod setup;
 mod sh;
+mod test;
 mod vm;
 mod workspace;
 
@@ -38,6 +43,9 @@ enum Verb {
     Build(build::Build),
     Run(build::Run),
     Vm(vm::Vm),
+    Test(test::Test),
+    Demo(demo::Demo),
+    Bench(bench::Bench),
 }
 
 fn main() -> ExitCode {
@@ -68,5 +76,8 @@ fn dispatch(verb: Verb) -> Result<i32> {
         Verb::Build(build) => build.run(),
         Verb::Run(run) => run.run(),
         Verb::Vm(vm) => vm.run(),
+        Verb::Test(test) => test.run(),
+        Verb::Demo(demo) => demo.run(),
+        Verb::Bench(bench) => bench.run(),
     }
 }

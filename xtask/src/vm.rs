@@ -6,11 +6,8 @@
 use std::{
     ffi::OsString,
     fmt,
-    os::unix::process::CommandExt,
     path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
     sync::Arc,
-    thread,
     time::{Duration, Instant},
 };
 
@@ -18,6 +15,7 @@ use anyhow::{Context, Result, bail};
 
 use crate::{
     cache::Cache,
+    daemon::Daemon,
     interrupt,
     kernel::Kernel,
     setup::{self, Part, kernels, qemu as tools},
@@ -68,8 +66,11 @@ pub(crate) enum Output {
     /// To this process's own streams.
     Inherit,
     /// To a function, in pieces of any length.
-    Sink(Arc<dyn Fn(Stream, &[u8]) + Send + Sync>),
+    Sink(Arc<Sink>),
 }
+
+/// Takes the output as it comes.
+pub(crate) type Sink = dyn Fn(Stream, &[u8]) + Send + Sync;
 
 impl fmt::Debug for Output {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -198,13 +199,6 @@ impl Guest {
         self
     }
 
-    /// The command's working directory; this process's own without it.
-    #[must_use]
-    pub(crate) fn directory(mut self, dir: impl Into<PathBuf>) -> Self {
-        self.directory = dir.into();
-        self
-    }
-
     /// Wall-clock time after which the guest is ended; half an hour without it.
     #[must_use]
     pub(crate) const fn timeout(mut self, timeout: Duration) -> Self {
@@ -281,17 +275,26 @@ impl Guest {
         for (tag, (source, caching)) in qemu::tags(self).iter().zip(sources) {
             let socket = dir.0.join(format!("{tag}.sock"));
             let arguments = qemu::virtiofsd_arguments(&socket, source, caching);
-            let server =
-                Process::start(&tools.virtiofsd, &arguments, &dir.0.join("virtiofsd.log"))?;
+            let server = Daemon::start(
+                sh::root("setpriv"),
+                &tools.virtiofsd,
+                &arguments,
+                &dir.0.join("virtiofsd.log"),
+            )?;
             servers.push((socket, server));
         }
         for (socket, server) in &mut servers {
-            server.wait_for(socket)?;
+            server.wait_until(|| Ok(socket.exists()))?;
         }
 
         let ports = ports::Ports::listen(&dir.0)?;
         let arguments = qemu::arguments(self, &tree, &dir.0);
-        let mut emulator = Process::start(&tools.emulator, &arguments, &dir.0.join("qemu.log"))?;
+        let mut emulator = Daemon::start(
+            sh::root("setpriv"),
+            &tools.emulator,
+            &arguments,
+            &dir.0.join("qemu.log"),
+        )?;
         let result = self.attend(&dir.0, ports, &mut emulator);
         if let Some(keep) = &self.console {
             std::fs::copy(dir.0.join("console"), keep)
@@ -301,7 +304,7 @@ impl Guest {
     }
 
     /// Waits for the end of the command, of the guest, or of patience.
-    fn attend(&self, dir: &Path, ports: ports::Ports, emulator: &mut Process) -> Result<i32> {
+    fn attend(&self, dir: &Path, ports: ports::Ports, emulator: &mut Daemon) -> Result<i32> {
         let deadline = Instant::now() + self.timeout;
         let mut console = console::Console::new(&dir.join("console"));
         let mut attached = ports.attach(&self.output);
@@ -349,89 +352,6 @@ impl Guest {
         emulator.kill();
         attached.finish();
         Ok(code)
-    }
-}
-
-/// A child that does not outlive this process.
-#[derive(Debug)]
-struct Process {
-    name: String,
-    child: Child,
-    log: PathBuf,
-}
-
-impl Process {
-    fn start(program: &Path, arguments: &[OsString], log: &Path) -> Result<Self> {
-        let file = std::fs::File::options()
-            .create(true)
-            .append(true)
-            .open(log)?;
-        // setpriv asks the kernel to end the child with this thread, even if
-        // this process is killed; it needs no unsafe code here. A group of its
-        // own keeps a Ctrl-C from ending the child before its guest's output
-        // is read.
-        let child = sh::root("setpriv")
-            .args(["--pdeathsig", "KILL"])
-            .arg(program)
-            .args(arguments)
-            .stdin(Stdio::null())
-            .stdout(file.try_clone()?)
-            .stderr(file)
-            .process_group(0)
-            .spawn()
-            .with_context(|| format!("starting {}", program.display()))?;
-        Ok(Self {
-            name: program.display().to_string(),
-            child,
-            log: log.to_owned(),
-        })
-    }
-
-    /// Waits until a server has made its socket.
-    fn wait_for(&mut self, socket: &Path) -> Result<()> {
-        let deadline = Instant::now() + Duration::from_secs(20);
-        while !socket.exists() {
-            if self.has_ended()? || Instant::now() > deadline {
-                bail!("{} did not start: {}", self.name, self.log_tail());
-            }
-            thread::sleep(Duration::from_millis(5));
-        }
-        Ok(())
-    }
-
-    fn has_ended(&mut self) -> Result<bool> {
-        Ok(self.child.try_wait()?.is_some())
-    }
-
-    fn log_tail(&self) -> String {
-        let text = std::fs::read(&self.log).unwrap_or_default();
-        let tail = sh::last_lines(&String::from_utf8_lossy(&text), 10);
-        if tail.is_empty() {
-            "it said nothing".into()
-        } else {
-            tail
-        }
-    }
-
-    fn kill(&mut self) {
-        if matches!(self.child.try_wait(), Ok(None)) {
-            if sh::is_root() {
-                let _ = self.child.kill();
-            } else {
-                // The child is sudo, which passes SIGTERM on.
-                let pid = self.child.id().to_string();
-                let _ = Command::new("sudo")
-                    .args(["--", "kill", "-TERM", &pid])
-                    .status();
-            }
-            let _ = self.child.wait();
-        }
-    }
-}
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        self.kill();
     }
 }
 

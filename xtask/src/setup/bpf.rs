@@ -86,9 +86,9 @@ pub(crate) fn ensure(cache: &Cache) -> Result<Toolchain> {
 
 fn prepare(cache: &Cache, name: &str) -> Result<Toolchain> {
     if name == DEBIAN {
-        prepare_debian()?
+        prepare_debian()?;
     } else {
-        prepare_rustup(name)?
+        prepare_rustup(name)?;
     }
     let llvm = llvm_of(name)?;
     if !LLVM.contains(&llvm) {

@@ -201,7 +201,7 @@ mod tests {
 
     #[test]
     fn newest_signed_image_first() {
-        let mut names = vec![
+        let mut names = [
             "linux-image-6.12.94+deb13-cloud-amd64",
             "linux-image-6.12.117+deb12-cloud-amd64-unsigned",
             "linux-image-6.12.117+deb13-cloud-amd64",
