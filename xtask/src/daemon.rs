@@ -71,7 +71,8 @@ impl Daemon {
         let deadline = Instant::now() + START;
         while !ready()? {
             if self.has_ended()? || Instant::now() > deadline {
-                bail!("{} did not start: {}", self.name, self.log_tail());
+                let log = self.log_tail().unwrap_or_else(|| "it said nothing".into());
+                bail!("{} did not start: {log}", self.name);
             }
             thread::sleep(Duration::from_millis(10));
         }
@@ -86,15 +87,11 @@ impl Daemon {
         Ok(self.child.try_wait()?.is_some())
     }
 
-    /// The last lines it printed.
-    pub(crate) fn log_tail(&self) -> String {
+    /// The last lines it printed, if any.
+    pub(crate) fn log_tail(&self) -> Option<String> {
         let text = std::fs::read(&self.log).unwrap_or_default();
         let tail = sh::last_lines(&String::from_utf8_lossy(&text), 10);
-        if tail.is_empty() {
-            "it said nothing".into()
-        } else {
-            tail
-        }
+        Some(tail).filter(|tail| !tail.is_empty())
     }
 
     /// Ends it now.

@@ -328,7 +328,11 @@ impl Guest {
             }
             let why = match symptom {
                 Some(symptom) => symptom,
-                None if ended => format!("QEMU ended: {}", emulator.log_tail()),
+                None if ended => match (console.symptom(), emulator.log_tail()) {
+                    (Some(symptom), _) => symptom,
+                    (None, Some(log)) => format!("QEMU ended: {log}"),
+                    (None, None) => "it switched itself off".into(),
+                },
                 None if Instant::now() > deadline => {
                     let console = console.tail();
                     return Err(NoExit::TimedOut {
@@ -364,10 +368,28 @@ impl RunDir {
         use std::sync::atomic::{AtomicU32, Ordering};
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let n = NEXT.fetch_add(1, Ordering::Relaxed);
+        remove_orphans();
         // Short, because a socket's name must fit in 108 bytes.
         let dir = std::env::temp_dir().join(format!("nodespan-vm-{}-{n}", std::process::id()));
         std::fs::create_dir(&dir).with_context(|| format!("making {}", dir.display()))?;
         Ok(Self(dir))
+    }
+}
+
+/// Removes the folders of processes that were killed outright.
+fn remove_orphans() {
+    for entry in std::fs::read_dir(std::env::temp_dir())
+        .into_iter()
+        .flatten()
+        .flatten()
+    {
+        let name = entry.file_name();
+        let pid = name
+            .to_str()
+            .and_then(|n| n.strip_prefix("nodespan-vm-")?.split('-').next());
+        if pid.is_some_and(|pid| !Path::new("/proc").join(pid).exists()) {
+            let _ = std::fs::remove_dir_all(entry.path());
+        }
     }
 }
 

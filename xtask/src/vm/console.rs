@@ -64,6 +64,11 @@ impl Console {
             .map(|(_, l)| l.clone())
     }
 
+    /// What has been wrong so far.
+    pub(super) fn symptom(&self) -> Option<String> {
+        self.verdict.as_ref().map(|(_, line)| line.clone())
+    }
+
     /// The console's last lines.
     pub(super) fn tail(&self) -> String {
         let bytes = std::fs::read(&self.path).unwrap_or_default();

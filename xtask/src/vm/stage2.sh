@@ -85,7 +85,8 @@ cat_err=$!
 ulimit -n 65536
 ulimit -l unlimited
 echo ready >&9
-$bb setsid $bb sh $here/command.sh </dev/null >$here/out 2>$here/err 9>&- &
+# The host's shell: busybox's would take its own programs for the host's.
+$bb setsid /bin/sh $here/command.sh </dev/null >$here/out 2>$here/err 9>&- &
 wait $!
 code=$?
 
