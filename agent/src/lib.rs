@@ -1,1 +1,12 @@
-//! x
+//! nodespan traces HTTP on a Linux node without sidecars.
+//!
+//! Data flows one way: `capture` → `assemble` → `identify` → `policy` and
+//! `sample` → `link` → `export`. ARCHITECTURE.md has the picture and the
+//! invariants.
+
+pub mod assemble;
+pub mod capture;
+pub mod export;
+pub mod http;
+pub mod identify;
+pub mod units;

@@ -19,6 +19,12 @@ const BPF_LINKER: &str = "0.13.0";
 /// The LLVM versions that this linker can be built with.
 const LLVM: std::ops::RangeInclusive<u32> = 21..=23;
 
+/// rustup's own, where `rust-src` can be had.
+const NIGHTLY: &str = "nightly";
+
+/// The cache's note of the toolchain in use.
+const REMEMBERED: &str = "bpf-toolchain";
+
 /// rustup's name for Debian's compiler.
 const DEBIAN: &str = "debian";
 
@@ -61,21 +67,24 @@ pub(crate) fn ensure(cache: &Cache) -> Result<Toolchain> {
     if sh::which("rustup").is_none() {
         bail!("rustup is missing: see https://rustup.rs");
     }
-    let choices = match env::var("NODESPAN_BPF_TOOLCHAIN") {
-        Ok(name) if name == "nightly" || name == DEBIAN => vec![name],
-        Ok(name) => bail!("NODESPAN_BPF_TOOLCHAIN is {name}: nightly or debian"),
+    let chosen = env::var("NODESPAN_BPF_TOOLCHAIN").ok();
+    let choices = match chosen.as_deref() {
+        Some(name @ (NIGHTLY | DEBIAN)) => vec![name],
+        Some(name) => bail!("NODESPAN_BPF_TOOLCHAIN is {name}: {NIGHTLY} or {DEBIAN}"),
         // What worked before comes first, so that builds agree and a warm
         // set-up asks no network.
-        Err(_) => match fs::read_to_string(cache.path("bpf-toolchain")) {
-            Ok(name) if name == DEBIAN => vec![name, "nightly".into()],
-            _ => vec!["nightly".to_owned(), DEBIAN.to_owned()],
+        None => match fs::read_to_string(cache.path(REMEMBERED)).as_deref() {
+            Ok(DEBIAN) => vec![DEBIAN, NIGHTLY],
+            _ => vec![NIGHTLY, DEBIAN],
         },
     };
     let mut failures = String::new();
     for name in choices {
-        match prepare(cache, &name) {
+        match prepare(cache, name) {
             Ok(toolchain) => {
-                fs::write(cache.path("bpf-toolchain"), &toolchain.name)?;
+                if chosen.is_none() {
+                    fs::write(cache.path(REMEMBERED), name)?;
+                }
                 return Ok(toolchain);
             }
             Err(error) => failures.push_str(&format!("\n{name}: {error:#}")),

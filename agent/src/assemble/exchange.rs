@@ -1,0 +1,210 @@
+//! The exchange: one request and its response, as seen at one end.
+
+use crate::http::context::TraceContext;
+use crate::units::{Endpoint, MonoNanos, OwnerId, Side, WireId};
+
+/// What the assembler has to say.
+#[derive(Debug)]
+pub enum Output {
+    /// A request head is complete; its exchange is in flight.
+    Began(Began),
+    /// The exchange of an earlier [`Output::Began`] is over.
+    Finished(Box<Exchange>),
+    /// A connection was recognised as something that is not traced.
+    Opaque {
+        /// Whose connection it is.
+        owner: OwnerId,
+        /// Process that moved the bytes.
+        pid: u32,
+        /// What it speaks.
+        protocol: Opaque,
+    },
+}
+
+/// What an untraced connection speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Opaque {
+    /// A TLS record came first.
+    Tls,
+    /// The HTTP/2 connection preface came first.
+    Http2,
+    /// HTTP/1 ended by 101 or by a successful CONNECT.
+    Upgraded,
+    /// Anything else.
+    Other,
+}
+
+/// What is known of an exchange once its request head is complete.
+#[derive(Clone, Copy, Debug)]
+pub struct Began {
+    /// The same number as in the finished [`Exchange`]; unique in this run.
+    pub serial: u64,
+    /// Which end this is.
+    pub side: Side,
+    /// Identity of the request on the wire.
+    pub wire: WireId,
+    /// Trace context the request carries.
+    pub context: TraceContext,
+    /// What a new trace id is made from when the context has none.
+    pub seed: Seed,
+    /// Who.
+    pub owner: OwnerId,
+    /// Process id of the caller, 0 if not known.
+    pub pid: u32,
+    /// This end's address.
+    pub local: Option<Endpoint>,
+    /// The other end's address.
+    pub peer: Option<Endpoint>,
+    /// Time of the request's first byte.
+    pub start: MonoNanos,
+}
+
+/// What a new trace id is made from (DESIGN.md, Wire identity, rule 2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Seed {
+    /// The context supplies the ids.
+    Carried,
+    /// 128-bit unkeyed digest of the `x-request-id` value.
+    RequestId(u128),
+    /// 64-bit unkeyed digest of the head's bytes.
+    Head(u64),
+}
+
+/// One request and its response, as seen at one end.
+#[derive(Debug)]
+pub struct Exchange {
+    /// What was known when it began.
+    pub began: Began,
+    /// Strings of both heads.
+    pub text: Text,
+    /// When the first byte of the final response moved (entry of the send at a
+    /// server, exit of the receive at a client).
+    pub first_byte: Option<MonoNanos>,
+    /// When the last byte moved.
+    pub end: MonoNanos,
+    /// Final status as it was on the wire; none is ever invented.
+    pub status: Option<u16>,
+    /// `HTTP/1.1` is 1, `HTTP/1.0` is 0: of the request.
+    pub minor_version: u8,
+    /// Body of the request.
+    pub request_body: BodySize,
+    /// Body of the response.
+    pub response_body: BodySize,
+    /// Why it is not whole, if it is not.
+    pub failure: Option<Failure>,
+    /// The parser refused a head whose start line could be read.
+    pub lenient: bool,
+}
+
+/// Bytes of a body as seen.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct BodySize {
+    /// Body bytes, without chunk framing unless `wire` is set.
+    pub bytes: u64,
+    /// The size includes chunk framing, because part of it was not seen.
+    pub wire: bool,
+}
+
+/// Why an exchange is not whole; [`Failure::as_str`] is the span's `error`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Failure {
+    /// The capture ended before the exchange did.
+    CaptureEnded,
+    /// The connection was reset.
+    Reset,
+    /// The connection timed out or failed in another way.
+    ConnectionFailed,
+    /// The connection was closed before any response.
+    NoResponse,
+    /// The connection was closed inside the response.
+    ResponseCut,
+    /// The connection was closed inside the request's body.
+    RequestCut,
+    /// Bytes that were needed were lost on the way to the agent.
+    Lost,
+    /// State was given up: too old, or too many.
+    Expired,
+}
+
+impl Failure {
+    /// The text of the span's `error` tag.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::CaptureEnded => "capture ended",
+            Self::Reset => "connection reset",
+            Self::ConnectionFailed => "connection failed",
+            Self::NoResponse => "no response",
+            Self::ResponseCut => "response cut short",
+            Self::RequestCut => "request cut short",
+            Self::Lost => "bytes lost",
+            Self::Expired => "expired",
+        }
+    }
+}
+
+/// The few strings of the heads that leave the node, in one allocation.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Text {
+    bytes: Vec<u8>,
+    ends: [u32; 5],
+}
+
+impl Text {
+    /// Copies the strings together. Bytes that are not UTF-8 are kept and
+    /// replaced when read.
+    #[must_use]
+    pub fn new(
+        method: &[u8],
+        target: &[u8],
+        host: &[u8],
+        user_agent: &[u8],
+        request_id: &[u8],
+    ) -> Self {
+        let parts = [method, target, host, user_agent, request_id];
+        let mut bytes = Vec::with_capacity(parts.iter().map(|p| p.len()).sum());
+        let mut ends = [0; 5];
+        for (part, end) in parts.into_iter().zip(&mut ends) {
+            bytes.extend_from_slice(part);
+            *end = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
+        }
+        Self { bytes, ends }
+    }
+
+    /// Request method.
+    #[must_use]
+    pub fn method(&self) -> &[u8] {
+        self.part(0)
+    }
+
+    /// Request target exactly as sent, query included.
+    #[must_use]
+    pub fn target(&self) -> &[u8] {
+        self.part(1)
+    }
+
+    /// First `Host` header, empty if there is none.
+    #[must_use]
+    pub fn host(&self) -> &[u8] {
+        self.part(2)
+    }
+
+    /// First `User-Agent` header, empty if there is none.
+    #[must_use]
+    pub fn user_agent(&self) -> &[u8] {
+        self.part(3)
+    }
+
+    /// First `X-Request-Id` header, empty if there is none.
+    #[must_use]
+    pub fn request_id(&self) -> &[u8] {
+        self.part(4)
+    }
+
+    fn part(&self, n: usize) -> &[u8] {
+        let start = n.checked_sub(1).map_or(0, |before| self.ends[before]);
+        self.bytes
+            .get(start as usize..self.ends[n] as usize)
+            .unwrap_or_default()
+    }
+}

@@ -1,0 +1,5 @@
+//! Spans leave the node: encoders, queues and delivery.
+
+mod span;
+
+pub use span::Span;

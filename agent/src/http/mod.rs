@@ -1,0 +1,4 @@
+//! HTTP/1 heads, body framing and trace-context headers. Pure: bytes in,
+//! values out.
+
+pub mod context;
