@@ -3,6 +3,11 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
+/// Identity of a workload in this agent: equal for all exchanges of one
+/// workload and for no other's, whatever their names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct WorkloadKey(pub u64);
+
 /// A program as an operator would name it: a container, a unit, a command.
 ///
 /// One value is shared by all spans of a workload. Pods and tags will join
