@@ -142,7 +142,7 @@ fn what_is_abandoned_is_no_parent_and_no_half() {
     linker.finished(child.exchange(2)).unwrap();
     let mut parents = Vec::new();
     linker.advance(MonoNanos(500 * MS), |linked| {
-        parents.push(linked.span.parent)
+        parents.push(linked.span.parent);
     });
     assert_eq!(parents, [Some(span_id(3))]);
     assert!(linker.abandon(0));
