@@ -10,4 +10,6 @@ pub mod export;
 pub mod http;
 pub mod identify;
 pub mod link;
+pub mod policy;
+pub mod sample;
 pub mod units;
