@@ -9,4 +9,7 @@ pub mod capture;
 pub mod export;
 pub mod http;
 pub mod identify;
+pub mod link;
+pub mod policy;
+pub mod sample;
 pub mod units;
