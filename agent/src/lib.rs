@@ -9,4 +9,5 @@ pub mod capture;
 pub mod export;
 pub mod http;
 pub mod identify;
+pub mod ledger;
 pub mod units;
