@@ -6,7 +6,10 @@
 //! `Encoder`; a new transport is a new worker on the same queue.
 
 mod bytes;
+mod console;
 pub mod content;
+mod jsonl;
+mod output;
 mod span;
 #[cfg(test)]
 pub(crate) mod testing;
@@ -14,7 +17,9 @@ pub mod zipkin;
 
 use std::time::Instant;
 
+pub use console::Console;
 pub use content::Queries;
+pub use jsonl::JsonLines;
 pub use span::Span;
 
 /// Where finished spans go.
@@ -31,6 +36,12 @@ pub trait Exporter: Send {
 
     /// Lets go of everything.
     fn flush(&mut self);
+
+    /// Nobody will ever read what is exported from now on: the reader of a
+    /// pipe went away. A run that has no other output may end.
+    fn stopped(&self) -> bool {
+        false
+    }
 }
 
 /// Turns spans into the bytes of one batch.
