@@ -5,11 +5,15 @@
 //! once, and a worker that delivers whole batches. A new encoding is a new
 //! `Encoder`; a new transport is a new worker on the same queue.
 
+mod batcher;
 mod bytes;
+mod complaints;
 mod console;
 pub mod content;
+pub mod delivery;
 mod jsonl;
 mod output;
+mod queue;
 mod span;
 #[cfg(test)]
 pub(crate) mod testing;
@@ -17,9 +21,11 @@ pub mod zipkin;
 
 use std::time::Instant;
 
+pub use batcher::{BatchLimits, Batcher};
 pub use console::Console;
 pub use content::Queries;
 pub use jsonl::JsonLines;
+pub use queue::QueueLimits;
 pub use span::Span;
 
 /// Where finished spans go.
