@@ -4,6 +4,7 @@
 //! `sample` → `link` → `export`. ARCHITECTURE.md has the picture and the
 //! invariants.
 
+pub mod admin;
 pub mod assemble;
 pub mod capture;
 pub mod export;
