@@ -321,6 +321,9 @@ pub struct Settings {
     pub by_cgroup: u32,
     /// Ring fill in bytes from which the reader is woken.
     pub wake_bytes: u32,
+    /// Place of `flags` among the parameters of `tcp_recvmsg` (kprobes only;
+    /// of the other programs there is one for each place).
+    pub recv_flags: u32,
 }
 
 const _: () = assert!(size_of::<SocketState>() == 32);

@@ -13,6 +13,7 @@ mod call;
 mod chunks;
 mod emit;
 mod globals;
+mod kprobes;
 mod maps;
 mod mem;
 mod owner;
@@ -32,7 +33,7 @@ use crate::owner::Sock;
 /// `MSG_PEEK | MSG_ERRQUEUE`: receives that take nothing from the stream
 /// (include/linux/socket.h).
 const MSG_TAKES_NOTHING: i32 = 0x2 | 0x2000;
-const EAGAIN: i32 = 11;
+pub(crate) const EAGAIN: i32 = 11;
 
 #[fentry(function = "tcp_sendmsg")]
 fn send_entry(ctx: FEntryContext) -> u32 {

@@ -11,6 +11,8 @@ pub struct Kernel {
     pub layout: Layout,
     /// How many parameters `tcp_recvmsg` takes: which program fits.
     pub recvmsg_arity: usize,
+    /// Place of the flags among them.
+    pub recvmsg_flags: usize,
     /// Whether `tcp_sendpage` exists (up to 6.4).
     pub sendpage: bool,
     /// Whether `mptcp_sendmsg` exists: traffic the probes would not see.
@@ -96,6 +98,7 @@ impl Kernel {
         Ok(Self {
             layout,
             recvmsg_arity: arity,
+            recvmsg_flags: flags,
             sendpage,
             mptcp: btf.has_function("mptcp_sendmsg"),
             splice_read: btf.has_function("tcp_splice_read"),

@@ -6,8 +6,9 @@ use std::os::fd::{AsFd, OwnedFd};
 
 use agent_ebpf::Settings;
 use aya::maps::MapError;
-use aya::programs::{FEntry, FExit, ProgramError};
+use aya::programs::{FEntry, FExit, KProbe, ProgramError};
 use aya::{Ebpf, EbpfLoader};
+use rustix::thread::CapabilitySet;
 
 use super::report::{ProgramReport, Report};
 use super::{LiveError, Options, object};
@@ -30,10 +31,12 @@ impl Probes {
     pub(super) fn load(options: &Options) -> Result<Self, LiveError> {
         let object = if options.kernel_log { object::logging() } else { object::plain() };
         let object = object.ok_or(LiveError::NoObject)?;
-        let uid = rustix::process::geteuid();
+        if !permitted() {
+            return Err(not_permitted());
+        }
         let blob = fs::read(BTF_PATH).map_err(|source| {
             if source.kind() == io::ErrorKind::PermissionDenied {
-                LiveError::NotPermitted { uid: uid.as_raw() }
+                not_permitted()
             } else {
                 LiveError::NoBtf { path: BTF_PATH, source }
             }
@@ -41,33 +44,67 @@ impl Probes {
         let kernel = Kernel::resolve(&Btf::parse(&blob)?)?;
         let by_cgroup = fs::exists("/sys/fs/cgroup/cgroup.controllers").unwrap_or(false);
         raise_memlock();
-        let settings = Settings { by_cgroup: u32::from(by_cgroup), wake_bytes: options.ring_bytes / 4 };
         let btf = aya::Btf::parse(&blob, aya::Endianness::default())
             .map_err(|source| LiveError::Object(Box::new(aya::EbpfError::BtfError(source))))?;
-        let ebpf = EbpfLoader::new()
-            .btf(Some(&btf))
-            .override_global("LAYOUT", &super::control::Plain(kernel.layout), true)
-            .override_global("SETTINGS", &super::control::Plain(settings), true)
-            .map_max_entries("RING", options.ring_bytes)
-            .map_max_entries("SOCKETS", options.sockets)
-            .load(object)
-            .map_err(|source| {
-                if permission(&source) {
-                    LiveError::NotPermitted { uid: uid.as_raw() }
-                } else {
-                    LiveError::Object(Box::new(source))
-                }
-            })?;
         let mut probes = Self {
-            ebpf,
+            ebpf: open(object, &kernel, by_cgroup, options, &btf)?,
             kernel,
             programs: Vec::new(),
             by_cgroup,
             kprobes: options.force_kprobes,
             degraded: Vec::new(),
         };
-        probes.attach(&btf)?;
+        if by_cgroup {
+            probes.attach_all(object, options, &btf)?;
+        } else {
+            probes.degraded.push("no cgroup v2 at /sys/fs/cgroup: owners are processes".to_owned());
+            probes.attach_all(object, options, &btf)?;
+        }
         Ok(probes)
+    }
+
+    /// Attaches fentry and fexit programs, or kprobes where there is no
+    /// fentry.
+    fn attach_all(&mut self, object: &[u8], options: &Options, btf: &aya::Btf) -> Result<(), LiveError> {
+        if options.force_kprobes {
+            self.degraded.push("kprobes instead of fentry: asked for".to_owned());
+            return self.attach_kprobes();
+        }
+        let Err(refused) = self.attach(btf) else { return Ok(()) };
+        // A verifier that refuses one kind of program will refuse the other.
+        if !no_such_kind(&refused) {
+            return Err(refused);
+        }
+        // What is attached already goes with the object it came from.
+        self.programs.clear();
+        self.ebpf = open(object, &self.kernel, self.by_cgroup, options, btf)?;
+        self.kprobes = true;
+        self.degraded.push(format!("kprobes instead of fentry: {refused}"));
+        self.attach_kprobes().map_err(|error| LiveError::NoProbes(format!("fentry: {refused}; kprobe: {error}")))
+    }
+
+    fn attach_kprobes(&mut self) -> Result<(), LiveError> {
+        self.kprobe("kprobe_close", "tcp_close")?;
+        self.kprobe("kprobe_recv", "tcp_recvmsg")?;
+        self.kprobe("kretprobe_recv", "tcp_recvmsg")?;
+        self.kprobe("kprobe_send", "tcp_sendmsg")?;
+        self.kprobe("kretprobe_send", "tcp_sendmsg")?;
+        self.degraded.push(
+            "kretprobes miss returns when more tasks wait in tcp_recvmsg than they have instances for".to_owned(),
+        );
+        if self.kernel.sendpage {
+            self.degraded.push("bytes sent by sendfile are not seen (tcp_sendpage has no kprobe here)".to_owned());
+        }
+        Ok(())
+    }
+
+    fn kprobe(&mut self, name: &'static str, function: &'static str) -> Result<(), LiveError> {
+        let program: &mut KProbe = self.program(name)?;
+        program.load().map_err(|e| refused(name, e))?;
+        program.attach(function, 0).map_err(|e| refused(name, e))?;
+        let report = report(name, function, program.info());
+        self.programs.push(report);
+        Ok(())
     }
 
     /// What became of it all.
@@ -141,6 +178,59 @@ impl Probes {
     }
 }
 
+/// Loads the object's maps and reads its programs.
+fn open(
+    object: &[u8],
+    kernel: &Kernel,
+    by_cgroup: bool,
+    options: &Options,
+    btf: &aya::Btf,
+) -> Result<Ebpf, LiveError> {
+    let settings = Settings {
+        by_cgroup: u32::from(by_cgroup),
+        wake_bytes: options.ring_bytes / 4,
+        recv_flags: u32::try_from(kernel.recvmsg_flags).unwrap_or_default(),
+    };
+    EbpfLoader::new()
+        .btf(Some(btf))
+        .override_global("LAYOUT", &super::control::Plain(kernel.layout), true)
+        .override_global("SETTINGS", &super::control::Plain(settings), true)
+        .map_max_entries("RING", options.ring_bytes)
+        .map_max_entries("SOCKETS", options.sockets)
+        .load(object)
+        .map_err(|source| {
+            if permission(&source) {
+                not_permitted()
+            } else {
+                LiveError::Object(Box::new(source))
+            }
+        })
+}
+
+/// Whether this process has CAP_BPF and CAP_PERFMON, or CAP_SYS_ADMIN, which
+/// stood for both before 5.8.
+fn permitted() -> bool {
+    let Ok(sets) = rustix::thread::capabilities(None) else { return true };
+    let has = |one| sets.effective.contains(one);
+    has(CapabilitySet::SYS_ADMIN) || (has(CapabilitySet::BPF) && has(CapabilitySet::PERFMON))
+}
+
+fn not_permitted() -> LiveError {
+    LiveError::NotPermitted { uid: rustix::process::geteuid().as_raw() }
+}
+
+/// Whether a refusal means that the kernel does not have this kind of program,
+/// rather than that it dislikes this one.
+fn no_such_kind(error: &LiveError) -> bool {
+    match error {
+        LiveError::Program { source, .. } => match &**source {
+            ProgramError::LoadError { verifier_log, .. } => verifier_log.to_string().trim().is_empty(),
+            _ => true,
+        },
+        _ => false,
+    }
+}
+
 fn report(
     name: &'static str,
     function: &'static str,
@@ -164,7 +254,7 @@ fn refused(program: &str, source: ProgramError) -> LiveError {
             let log = verifier_log.to_string();
             let lines: Vec<&str> = log.lines().collect();
             let last = lines.get(lines.len().saturating_sub(40)..).unwrap_or_default().join("\n");
-            format!("{io_error}\n{last}")
+            format!("{io_error} {last}").trim_end().to_owned()
         }
         other => chain(other),
     };
