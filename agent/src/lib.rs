@@ -6,6 +6,7 @@
 
 pub mod assemble;
 pub mod capture;
+pub mod config;
 pub mod export;
 pub mod http;
 pub mod identify;
