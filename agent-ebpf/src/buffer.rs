@@ -16,6 +16,7 @@ pub(crate) struct IoVec {
 }
 
 /// Pieces of user memory that hold a call's bytes, in order.
+#[repr(C)]
 #[derive(Clone, Copy)]
 pub(crate) struct Pieces {
     /// Kernel address of the first `iovec`, 0 for a single buffer.

@@ -6,23 +6,19 @@
 //! and nothing at all if user space said it may be skipped.
 
 use agent_ebpf::{
-    CHUNK, Counter, Direction, FLAG_FAULT, FLAG_NO_BYTES, Kind, MAX_CHUNKS, PEEK_HEAD, PEEK_TAIL, RawRecord, SMALL,
-    Skip, skip_key,
+    Counter, Direction, FLAG_FAULT, FLAG_NO_BYTES, Kind, RawRecord, SMALL, Skip, skip_key,
 };
 
-use crate::buffer::{IoVec, Pieces};
+use crate::buffer::Pieces;
 use crate::call::Call;
-use crate::maps::{IGNORED, SCRATCH, SKIPS, Scratch};
-use crate::mem::{clamp, opaque, read_kernel, read_user};
+use crate::maps::{IGNORED, SCRATCH, SKIPS};
+use crate::chunks::{glimpse, whole};
+use crate::mem::{clamp, opaque, read_user};
 use crate::ring;
 use crate::sniff::{WINDOW, may_start};
 
 /// A head may be as long as this, over however many calls.
 const HEAD_LIMIT: u32 = 64 << 10;
-/// What a call that may start a message brings at least.
-const WHOLE: u32 = MAX_CHUNKS * CHUNK as u32;
-/// Steps of putting chunks together: one for each piece and each chunk.
-const STEPS: u32 = 96;
 
 #[repr(C)]
 struct Small {
@@ -94,51 +90,42 @@ fn large(call: &Call, seq: u32, len: u32, pieces: Pieces) {
         return;
     }
     let start = may_start(payload, window);
-    if !start && pending(call) == 0 && len > SMALL as u32 {
-        if !skipped(call, seq, len) {
-            let urgent = settle(call, false, false, len);
-            glimpse(call, scratch, seq, len, 0, &pieces, urgent);
-        }
+    let wanted = start || pending(call) != 0;
+    if !wanted && skipped(call, seq, len) {
         return;
     }
-    if !start && pending(call) == 0 && skipped(call, seq, len) {
-        return;
-    }
-    whole(call, scratch, seq, len, pieces, start);
-}
-
-/// The first and last bytes of what is left of a call behind `done`.
-#[inline(always)]
-fn glimpse(call: &Call, scratch: *mut Scratch, seq: u32, len: u32, done: u32, pieces: &Pieces, urgent: bool) {
     // SAFETY: a live map value of this CPU and program.
-    let payload = unsafe { (&raw mut (*scratch).payload).cast::<u8>() };
-    let mut head = 0;
-    if done == 0 {
-        head = clamp::<{ PEEK_HEAD as u64 }>(pieces.first_len);
-        if u64::from(len) < head {
-            head = u64::from(len);
-        }
-        if !read_user(payload, clamp::<{ PEEK_HEAD as u64 }>(opaque(head)), pieces.first) {
-            head = 0;
-        }
+    unsafe {
+        call.write(&raw mut (*scratch).record, Kind::Segment, seq, len, 0, 0, 0);
+        let work = &raw mut (*scratch).work;
+        (*work).pieces = pieces;
+        (*work).vector = pieces.vectors;
+        (*work).address = pieces.first;
+        (*work).piece = pieces.first_len;
+        (*work).fill = 0;
+        (*work).seq = seq;
+        (*work).len = len;
+        (*work).sent = 0;
+        (*work).limit = if len < HEAD_LIMIT { len } else { HEAD_LIMIT };
+        (*work).ended = 0;
     }
-    let left = u64::from(len - done);
-    let want = if left - head < u64::from(PEEK_TAIL) { left - head } else { u64::from(PEEK_TAIL) };
-    let (address, have) = pieces.tail(u64::from(len), want);
-    let mut tail = clamp::<{ PEEK_TAIL as u64 }>(have);
-    head = clamp::<{ PEEK_HEAD as u64 }>(opaque(head));
-    // SAFETY: `head` is at most PEEK_HEAD.
-    if tail > 0 && !read_user(unsafe { payload.add(head as usize) }, tail, address) {
-        tail = 0;
+    let program = call.program as u32;
+    if wanted || len <= SMALL as u32 {
+        whole(program);
+        // SAFETY: as above.
+        let (sent, ended) = unsafe {
+            let work = &raw const (*scratch).work;
+            ((&raw const (*work).sent).read_volatile(), (&raw const (*work).ended).read_volatile())
+        };
+        let urgent = settle(call, start, ended != 0, len);
+        if sent < len {
+            // The rest: a body, or what could not be read.
+            glimpse(program, u32::from(urgent));
+        }
+    } else {
+        let urgent = settle(call, false, false, len);
+        glimpse(program, u32::from(urgent));
     }
-    // SAFETY: a live map value.
-    let record = unsafe { &raw mut (*scratch).record };
-    call.write(record, Kind::Segment, seq.wrapping_add(done), len - done, head as u16, tail as u16, 0);
-    call.count(Counter::RingBytes, head + tail);
-    let size = clamp::<{ size_of::<RawRecord>() as u64 + PEEK_HEAD as u64 + PEEK_TAIL as u64 }>(
-        size_of::<RawRecord>() as u64 + head + tail,
-    );
-    ring::output(call, scratch, size, urgent);
 }
 
 /// A record without bytes.
@@ -148,74 +135,6 @@ fn bare(call: &Call, seq: u32, len: u32, flags: u16) {
     call.write(room.as_mut_ptr(), Kind::Segment, seq, len, 0, 0, flags);
     let urgent = settle(call, false, false, len);
     ring::submit(call, room, urgent);
-}
-
-/// Everything, chunk by chunk, as far as a head may reach.
-#[inline(always)]
-fn whole(call: &Call, scratch: *mut Scratch, seq: u32, len: u32, pieces: Pieces, start: bool) {
-    // SAFETY: a live map value of this CPU and program.
-    let payload = unsafe { (&raw mut (*scratch).payload).cast::<u8>() };
-    let record = unsafe { &raw mut (*scratch).record };
-    let limit = if len < HEAD_LIMIT { len } else { HEAD_LIMIT };
-    let mut vector = pieces.vectors;
-    let mut address = pieces.first;
-    let mut piece = pieces.first_len;
-    let mut fill = 0_u64;
-    let mut sent = 0_u32;
-    let mut ended = false;
-    for _ in 0..STEPS {
-        let left = u64::from(limit - sent).wrapping_sub(fill);
-        if fill == CHUNK as u64 || left == 0 {
-            if fill == 0 {
-                break;
-            }
-            let n = clamp::<{ CHUNK as u64 }>(fill);
-            call.write(record, Kind::Segment, seq.wrapping_add(sent), n as u32, n as u16, 0, 0);
-            if !ended {
-                ended = crate::scan::head_ends(call.program as u32, n as u32) != 0;
-            }
-            ring::output(call, scratch, size_of::<RawRecord>() as u64 + n, false);
-            call.count(Counter::RingBytes, n);
-            sent += n as u32;
-            fill = 0;
-            if sent >= limit || (ended && sent >= WHOLE) {
-                break;
-            }
-            continue;
-        }
-        if piece == 0 {
-            if vector == 0 {
-                break;
-            }
-            vector += size_of::<IoVec>() as u64;
-            let Some(next) = read_kernel::<IoVec>(vector) else { break };
-            address = next.base;
-            piece = next.len;
-            continue;
-        }
-        let mut n = CHUNK as u64 - clamp::<{ CHUNK as u64 }>(fill);
-        if piece < n {
-            n = piece;
-        }
-        if left < n {
-            n = left;
-        }
-        let n = clamp::<{ CHUNK as u64 }>(opaque(n));
-        let at = clamp::<{ CHUNK as u64 }>(opaque(fill));
-        // SAFETY: `at` and `n` are at most a chunk each, and there is room for two.
-        if !read_user(unsafe { payload.add(at as usize) }, n, address) {
-            call.count(Counter::Fault, 1);
-            break;
-        }
-        fill += n;
-        address += n;
-        piece -= n;
-    }
-    settle(call, start, ended, len);
-    if sent < len {
-        // The rest: a body, or what could not be read.
-        glimpse(call, scratch, seq, len, sent, &pieces, false);
-    }
 }
 
 /// Notes what the call says about the calls to come. Returns whether the

@@ -10,6 +10,7 @@
 
 mod buffer;
 mod call;
+mod chunks;
 mod emit;
 mod globals;
 mod maps;

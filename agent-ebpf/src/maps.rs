@@ -3,6 +3,7 @@
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, HashMap, PerCpuArray, RingBuf};
 
+use crate::buffer::Pieces;
 use agent_ebpf::{
     CHUNK, COUNTERS, ENTRY_SLOTS, IGNORED_SLOTS, IgnoredSocket, PROGRAMS, RawRecord, Skip, SocketState,
     VERDICT_SLOTS,
@@ -74,7 +75,38 @@ pub(crate) struct Local {
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub(crate) struct Scratch {
+    pub(crate) work: Work,
+    /// Right before the payload: both go out in one piece.
     pub(crate) record: RawRecord,
     /// Twice a chunk, so that position and length may each go up to a chunk.
     pub(crate) payload: [u8; 2 * CHUNK],
+}
+
+/// Where the putting together of records stands.
+///
+/// In memory rather than in variables: what the verifier reads from a map is
+/// any number to it, so that one round of a loop looks to it like the next.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub(crate) struct Work {
+    pub(crate) pieces: Pieces,
+    /// The `iovec` in hand, 0 for a single buffer.
+    pub(crate) vector: u64,
+    /// User address of the next byte.
+    pub(crate) address: u64,
+    /// Bytes left in the piece in hand.
+    pub(crate) piece: u64,
+    /// Bytes that lie in the payload.
+    pub(crate) fill: u64,
+    /// First sequence number and length of the call.
+    pub(crate) seq: u32,
+    pub(crate) len: u32,
+    /// Bytes that went out.
+    pub(crate) sent: u32,
+    /// Bytes that may go out whole.
+    pub(crate) limit: u32,
+    /// A head has ended in what went out.
+    pub(crate) ended: u32,
+    /// Behind the last end of a head in the payload, 0 if there is none.
+    pub(crate) behind: u32,
 }

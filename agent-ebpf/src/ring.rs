@@ -3,11 +3,13 @@
 use aya_ebpf::bindings::{BPF_RB_AVAIL_DATA, BPF_RB_FORCE_WAKEUP, BPF_RB_NO_WAKEUP};
 use aya_ebpf::maps::ring_buf::RingBufEntry;
 
-use agent_ebpf::Counter;
+use aya_ebpf::helpers::generated::bpf_ringbuf_output;
 
-use crate::call::Call;
+use agent_ebpf::{Counter, RawRecord};
+
+use crate::call::{Call, count};
 use crate::globals::setting;
-use crate::maps::{READER, RING, Scratch};
+use crate::maps::{Local, READER, RING, Scratch};
 
 /// Room for one record, counted as lost if there is none.
 #[inline(always)]
@@ -23,7 +25,7 @@ pub(crate) fn reserve<T>(call: &Call) -> Option<RingBufEntry<T>> {
 /// Hands a record over.
 #[inline(always)]
 pub(crate) fn submit<T>(call: &Call, room: RingBufEntry<T>, urgent: bool) {
-    room.submit(flags(call, urgent));
+    room.submit(flags(call.local, urgent));
 }
 
 /// Gives the room back; the record was not worth it.
@@ -33,22 +35,26 @@ pub(crate) fn discard<T>(call: &Call, room: RingBufEntry<T>) {
     room.discard(u64::from(BPF_RB_NO_WAKEUP));
 }
 
-/// Copies a record that was put together in scratch memory; `size` must be
-/// clamped.
+/// Copies out the record whose head and first `payload` bytes lie in scratch
+/// memory; `payload` must be clamped.
 #[inline(always)]
-pub(crate) fn output(call: &Call, scratch: *mut Scratch, size: u64, urgent: bool) {
-    call.count(Counter::Records, 1);
-    // SAFETY: the verifier checks pointer and size.
+pub(crate) fn output(local: *mut Local, scratch: *mut Scratch, payload: u64, urgent: bool) {
+    count(local, Counter::Records, 1);
+    // SAFETY: live map memory; the verifier checks pointer and size. The head
+    // moves right before the payload, where it is sent from.
     let failed = unsafe {
-        aya_ebpf::helpers::generated::bpf_ringbuf_output(
+        let from = (&raw mut (*scratch).payload).cast::<u8>().sub(size_of::<RawRecord>());
+        bpf_ringbuf_output(
             (&raw const RING).cast_mut().cast(),
-            scratch.cast(),
-            size,
-            flags(call, urgent),
+            from.cast(),
+            size_of::<RawRecord>() as u64 + payload,
+            flags(local, urgent),
         )
     };
-    if failed != 0 {
-        call.count(Counter::RingFull, 1);
+    if failed == 0 {
+        count(local, Counter::RingBytes, payload);
+    } else {
+        count(local, Counter::RingFull, 1);
     }
 }
 
@@ -56,7 +62,7 @@ pub(crate) fn output(call: &Call, scratch: *mut Scratch, size: u64, urgent: bool
 /// itself while there is something to read, and is woken only when it sleeps,
 /// when the ring fills, or when its word on a long body is wanted.
 #[inline(always)]
-fn flags(call: &Call, urgent: bool) -> u64 {
+fn flags(local: *mut Local, urgent: bool) -> u64 {
     if let Some(asleep) = READER.get_ptr_mut(0) {
         // SAFETY: a live map value, one aligned word. Two CPUs may both see
         // it set: one wake-up too many.
@@ -71,7 +77,7 @@ fn flags(call: &Call, urgent: bool) -> u64 {
         return u64::from(BPF_RB_FORCE_WAKEUP);
     }
     // SAFETY: a live map value of this CPU.
-    let records = unsafe { (*call.local).counters[Counter::Records as usize] };
+    let records = unsafe { (*local).counters[Counter::Records as usize] };
     if records & 15 == 0 && RING.query(u64::from(BPF_RB_AVAIL_DATA)) > u64::from(setting!(wake_bytes)) {
         return u64::from(BPF_RB_FORCE_WAKEUP);
     }
