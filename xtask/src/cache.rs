@@ -6,9 +6,10 @@
 
 use std::{
     env, fs,
-    fs::File,
+    fs::{File, TryLockError},
     path::{Path, PathBuf},
-    process,
+    process, thread,
+    time::Duration,
 };
 
 use anyhow::{Context, Result};
@@ -52,14 +53,22 @@ impl Cache {
             .append(true)
             .open(&path)
             .with_context(|| format!("opening {}", path.display()))?;
-        if file.try_lock().is_err() {
-            eprintln!(
-                "waiting for another xtask to finish its set-up ({})",
-                path.display()
-            );
-            file.lock()
-                .with_context(|| format!("locking {}", path.display()))?;
+        // Most wait for a moment only, which is not worth a line.
+        for _ in 0..40 {
+            match file.try_lock() {
+                Ok(()) => return Ok(Lock { _file: file }),
+                Err(TryLockError::WouldBlock) => thread::sleep(Duration::from_millis(50)),
+                Err(TryLockError::Error(error)) => {
+                    return Err(error).with_context(|| format!("locking {}", path.display()));
+                }
+            }
         }
+        eprintln!(
+            "waiting for another xtask to finish its set-up ({})",
+            path.display()
+        );
+        file.lock()
+            .with_context(|| format!("locking {}", path.display()))?;
         Ok(Lock { _file: file })
     }
 

@@ -18,6 +18,7 @@ mod daemon;
 mod demo;
 mod interrupt;
 mod kernel;
+mod scratch;
 mod servers;
 mod setup;
 mod sh;

@@ -3,21 +3,21 @@
 use std::{
     io::{Read, Write},
     net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream},
-    path::PathBuf,
     process::Command,
     time::Duration,
 };
 
 use anyhow::{Context, Result};
 
-use crate::{cache::Cache, daemon::Daemon, setup::servers, sh};
+use crate::{cache::Cache, daemon::Daemon, scratch::ScratchDir, setup::servers, sh};
 
 /// A Zipkin server with its spans in memory; it ends when this is dropped.
 #[derive(Debug)]
 pub(crate) struct Zipkin {
     port: u16,
-    log: PathBuf,
+    // Dropped in this order: the server first.
     _server: Daemon,
+    _logs: ScratchDir,
 }
 
 impl Zipkin {
@@ -30,18 +30,18 @@ impl Zipkin {
         let jar = servers::find(&Cache::open()?)?.zipkin;
         let java = sh::which("java").context("java is missing")?;
         let port = if port == 0 { free_port()? } else { port };
-        let log = std::env::temp_dir().join(format!("nodespan-zipkin-{}.log", std::process::id()));
+        let logs = ScratchDir::new()?;
         let mut setpriv = Command::new("setpriv");
         setpriv
             .env("STORAGE_TYPE", "mem")
             .env("QUERY_PORT", port.to_string());
         let arguments = ["-Xmx512m".into(), "-jar".into(), jar.into_os_string()];
-        let mut server = Daemon::start(setpriv, &java, &arguments, &log)?;
+        let mut server = Daemon::start(setpriv, &java, &arguments, &logs.path().join("log"))?;
         server.wait_until(|| Ok(is_healthy(port)))?;
         Ok(Self {
             port,
-            log,
             _server: server,
+            _logs: logs,
         })
     }
 
@@ -53,12 +53,6 @@ impl Zipkin {
     /// As programs in a guest with a network reach it.
     pub(crate) fn url_from_guest(&self) -> String {
         format!("http://10.0.2.2:{}", self.port)
-    }
-}
-
-impl Drop for Zipkin {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_file(&self.log);
     }
 }
 

@@ -48,6 +48,7 @@ impl Test {
         let workspace = Workspace::load()?;
         let mut tally = Tally::default();
         if !self.suites_only {
+            bring_components()?;
             lint(&workspace, &mut tally);
             unit_tests(&workspace, &mut tally)?;
         }
@@ -105,6 +106,18 @@ impl Test {
         }
         Ok(())
     }
+}
+
+/// rustup's minimal profile has neither of them.
+fn bring_components() -> Result<()> {
+    for (verb, component) in [("fmt", "rustfmt"), ("clippy", "clippy")] {
+        if sh::capture(Command::new("cargo").args([verb, "--version"])).is_err() {
+            sh::step(&format!("rustup component add {component}"), || {
+                sh::quiet(Command::new("rustup").args(["component", "add", component]))
+            })?;
+        }
+    }
+    Ok(())
 }
 
 fn lint(workspace: &Workspace, tally: &mut Tally) {

@@ -18,6 +18,7 @@ use crate::{
     daemon::Daemon,
     interrupt,
     kernel::Kernel,
+    scratch::ScratchDir,
     setup::{self, Part, kernels, qemu as tools},
     sh,
 };
@@ -34,6 +35,10 @@ pub(crate) use cli::Vm;
 
 /// Boots tried when a kernel dies before the command's first line.
 const BOOTS: u32 = 3;
+
+/// Time to boot, which takes 3 s on an idle machine; a kernel that takes this
+/// long has hung.
+const BOOT: Duration = Duration::from_secs(180);
 
 /// A machine to run one command on.
 #[derive(Clone, Debug)]
@@ -259,13 +264,16 @@ impl Guest {
     }
 
     fn boot(&self, command: &[OsString]) -> Result<i32> {
+        if interrupt::requested() {
+            return Err(NoExit::Interrupted.into());
+        }
         let cache = Cache::open()?;
         let tools = tools::find()?;
         let tree = kernels::find(&cache, self.kernel)?
             .with_context(|| format!("kernel {} is not set up", self.kernel))?;
-        let dir = RunDir::new()?;
+        let dir = ScratchDir::new()?;
         std::fs::write(
-            dir.0.join("initrd"),
+            dir.path().join("initrd"),
             initrd::build(self, &tree, &tools, command)?,
         )?;
 
@@ -273,13 +281,13 @@ impl Guest {
             .chain(self.shares.iter().map(|share| (share.as_path(), "auto")));
         let mut servers = Vec::new();
         for (tag, (source, caching)) in qemu::tags(self).iter().zip(sources) {
-            let socket = dir.0.join(format!("{tag}.sock"));
+            let socket = dir.path().join(format!("{tag}.sock"));
             let arguments = qemu::virtiofsd_arguments(&socket, source, caching);
             let server = Daemon::start(
                 sh::root("setpriv"),
                 &tools.virtiofsd,
                 &arguments,
-                &dir.0.join("virtiofsd.log"),
+                &dir.path().join("virtiofsd.log"),
             )?;
             servers.push((socket, server));
         }
@@ -287,17 +295,17 @@ impl Guest {
             server.wait_until(|| Ok(socket.exists()))?;
         }
 
-        let ports = ports::Ports::listen(&dir.0)?;
-        let arguments = qemu::arguments(self, &tree, &dir.0);
+        let ports = ports::Ports::listen(dir.path())?;
+        let arguments = qemu::arguments(self, &tree, dir.path());
         let mut emulator = Daemon::start(
             sh::root("setpriv"),
             &tools.emulator,
             &arguments,
-            &dir.0.join("qemu.log"),
+            &dir.path().join("qemu.log"),
         )?;
-        let result = self.attend(&dir.0, ports, &mut emulator);
+        let result = self.attend(dir.path(), ports, &mut emulator);
         if let Some(keep) = &self.console {
-            std::fs::copy(dir.0.join("console"), keep)
+            std::fs::copy(dir.path().join("console"), keep)
                 .with_context(|| format!("keeping the console in {}", keep.display()))?;
         }
         result
@@ -305,7 +313,7 @@ impl Guest {
 
     /// Waits for the end of the command, of the guest, or of patience.
     fn attend(&self, dir: &Path, ports: ports::Ports, emulator: &mut Daemon) -> Result<i32> {
-        let deadline = Instant::now() + self.timeout;
+        let start = Instant::now();
         let mut console = console::Console::new(&dir.join("console"));
         let mut attached = ports.attach(&self.output);
         let code = loop {
@@ -333,7 +341,10 @@ impl Guest {
                     (None, Some(log)) => format!("QEMU ended: {log}"),
                     (None, None) => "it switched itself off".into(),
                 },
-                None if Instant::now() > deadline => {
+                None if !attached.has_begun() && start.elapsed() > BOOT => {
+                    format!("it did not boot within {} s", BOOT.as_secs())
+                }
+                None if start.elapsed() > self.timeout => {
                     let console = console.tail();
                     return Err(NoExit::TimedOut {
                         after: self.timeout,
@@ -356,45 +367,5 @@ impl Guest {
         emulator.kill();
         attached.finish();
         Ok(code)
-    }
-}
-
-/// A folder for one boot's sockets, archive and logs.
-#[derive(Debug)]
-struct RunDir(PathBuf);
-
-impl RunDir {
-    fn new() -> Result<Self> {
-        use std::sync::atomic::{AtomicU32, Ordering};
-        static NEXT: AtomicU32 = AtomicU32::new(0);
-        let n = NEXT.fetch_add(1, Ordering::Relaxed);
-        remove_orphans();
-        // Short, because a socket's name must fit in 108 bytes.
-        let dir = std::env::temp_dir().join(format!("nodespan-vm-{}-{n}", std::process::id()));
-        std::fs::create_dir(&dir).with_context(|| format!("making {}", dir.display()))?;
-        Ok(Self(dir))
-    }
-}
-
-/// Removes the folders of processes that were killed outright.
-fn remove_orphans() {
-    for entry in std::fs::read_dir(std::env::temp_dir())
-        .into_iter()
-        .flatten()
-        .flatten()
-    {
-        let name = entry.file_name();
-        let pid = name
-            .to_str()
-            .and_then(|n| n.strip_prefix("nodespan-vm-")?.split('-').next());
-        if pid.is_some_and(|pid| !Path::new("/proc").join(pid).exists()) {
-            let _ = std::fs::remove_dir_all(entry.path());
-        }
-    }
-}
-
-impl Drop for RunDir {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
     }
 }

@@ -199,19 +199,14 @@ fn linker(cache: &Cache, llvm: u32) -> Result<PathBuf> {
     if dir.exists() && runs(&dir.join("bpf-linker")) {
         return Ok(dir);
     }
-    let packages = [format!("llvm-{llvm}-dev"), format!("libpolly-{llvm}-dev")];
-    if !apt::is_available(&packages[0]) {
-        sh::quiet(sh::root("apt-get").args(["-q", "update"]))?;
-    }
-    apt::install(&[
-        &packages[0],
-        &packages[1],
-        "zlib1g-dev",
-        "libzstd-dev",
-        "libxml2-dev",
-        "gcc",
-        "g++",
-    ])?;
+    // An LLVM from elsewhere serves where the distribution has none.
+    let prefix = match env::var_os("LLVM_PREFIX") {
+        Some(prefix) => prefix,
+        None => {
+            install_llvm(llvm)?;
+            format!("/usr/lib/llvm-{llvm}").into()
+        }
+    };
     if cache.path(&name).exists() {
         fs::remove_dir_all(cache.path(&name))?; // Its LLVM has gone.
     }
@@ -232,7 +227,7 @@ fn linker(cache: &Cache, llvm: u32) -> Result<PathBuf> {
                         .arg(root)
                         .arg("--target-dir")
                         .arg(&target)
-                        .env("LLVM_PREFIX", format!("/usr/lib/llvm-{llvm}"))
+                        .env("LLVM_PREFIX", prefix)
                         .current_dir(root),
                 )?;
                 fs::remove_dir_all(target).context("removing the linker's build")
@@ -240,6 +235,17 @@ fn linker(cache: &Cache, llvm: u32) -> Result<PathBuf> {
         },
     )?;
     Ok(dir)
+}
+
+fn install_llvm(llvm: u32) -> Result<()> {
+    let packages = [format!("llvm-{llvm}-dev"), format!("libpolly-{llvm}-dev")];
+    if !apt::is_available(&packages[0]) {
+        sh::quiet(sh::root("apt-get").args(["-q", "update"]))?;
+    }
+    let headers = ["zlib1g-dev", "libzstd-dev", "libxml2-dev", "gcc", "g++"];
+    let all: Vec<&str> = packages.iter().map(String::as_str).chain(headers).collect();
+    apt::install(&all)
+        .with_context(|| format!("no LLVM {llvm} for bpf-linker; LLVM_PREFIX may name one"))
 }
 
 fn runs(program: &Path) -> bool {

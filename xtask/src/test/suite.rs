@@ -61,7 +61,7 @@ pub(super) const SUITES: &[Suite] = &[
 /// Guests at a time. Each uses about one processor.
 const AT_ONCE: usize = 2;
 
-/// For one guest's whole suite.
+/// For a whole suite in one place.
 const TIMEOUT: Duration = Duration::from_secs(40 * 60);
 
 /// What a suite is run with.
@@ -80,8 +80,10 @@ pub(super) struct Site<'a> {
 pub(super) fn on_host(suite: &Suite, site: &Site<'_>, tally: &mut Tally) -> Result<()> {
     let mut run = Run::new(suite.binary, "host");
     let out = run.out_dir(site)?;
-    let mut command = Command::new(&site.binary);
+    let mut command = Command::new("timeout");
     command
+        .args(["--kill-after=10", &TIMEOUT.as_secs().to_string()])
+        .arg(&site.binary)
         .arg("--out")
         .arg(out)
         .env("NODESPAN_BIN", &site.agent)
@@ -192,6 +194,9 @@ impl Run {
 
     fn out_dir(&self, site: &Site<'_>) -> Result<PathBuf> {
         let dir = site.out.join(self.suite).join(&self.place);
+        if dir.exists() {
+            fs::remove_dir_all(&dir)?; // Of an earlier run.
+        }
         fs::create_dir_all(&dir).with_context(|| format!("making {}", dir.display()))?;
         Ok(dir)
     }

@@ -10,7 +10,10 @@ use std::{
 use crate::sh;
 
 /// What ends a guest at once. An Oops is followed by a panic (`oops=panic`).
-const DEADLY: &[&str] = &["Kernel panic", "nodespan-init: ", "end Kernel panic"];
+const DEADLY: &[&str] = &["Kernel panic", INIT];
+
+/// How complaints of our own init begin.
+pub(super) const INIT: &str = "nodespan-init: ";
 
 /// What a kernel may recover from, and usually does not.
 const SICK: &[&str] = &[
