@@ -13,6 +13,7 @@ use crate::wait;
 pub struct Client {
     stream: TcpStream,
     buffer: Vec<u8>,
+    keep: usize,
 }
 
 /// One response.
@@ -52,7 +53,13 @@ impl Client {
         Ok(Self {
             stream,
             buffer: Vec::new(),
+            keep: 65536,
         })
+    }
+
+    /// Keeps whole bodies, not only their first 64 KiB.
+    pub fn keep_all(&mut self) {
+        self.keep = usize::MAX;
     }
 
     /// Sends all of `bytes` in one write where the kernel takes them at once.
@@ -262,7 +269,7 @@ impl Client {
         }
     }
 
-    /// Takes up to `count` bytes, of which the first 64 KiB are kept.
+    /// Takes up to `count` bytes, of which the first are kept.
     fn skip(&mut self, count: u64, keep: &mut Vec<u8>) -> Result<u64> {
         let mut left = count;
         while left > 0 {
@@ -272,7 +279,7 @@ impl Client {
             let now = usize::try_from(left)
                 .unwrap_or(usize::MAX)
                 .min(self.buffer.len());
-            let room = now.min(65536 - keep.len().min(65536));
+            let room = now.min(self.keep - keep.len().min(self.keep));
             keep.extend_from_slice(&self.buffer[..room]);
             self.buffer.drain(..now);
             left -= now as u64;

@@ -12,7 +12,8 @@ use std::process::ExitCode;
 use anyhow::{Context as _, Result, bail};
 use nodespan_tests::report::Report;
 use nodespan_tests::targets::Places;
-use nodespan_tests::traffic;
+use nodespan_tests::zipkin::Zipkin;
+use nodespan_tests::{traced, traffic};
 
 struct Arguments {
     places: Places,
@@ -26,8 +27,16 @@ fn main() -> Result<ExitCode> {
     std::fs::create_dir_all(&arguments.places.out)?;
     let mut report = Report::new(arguments.only);
     report.note(&format!("guest-suite on kernel {}", arguments.kernel));
-    if let Err(error) = traffic::run(&mut report, &arguments.places, arguments.nodespan.as_ref()) {
+    let (places, nodespan) = (&arguments.places, arguments.nodespan.as_ref());
+    if let Err(error) = traffic::run(&mut report, places, nodespan) {
         report.result("traffic", Err(error));
+    }
+    let zipkin = std::env::var("NODESPAN_ZIPKIN").context("NODESPAN_ZIPKIN is not set");
+    let traced = zipkin
+        .and_then(|url| Zipkin::new(&url))
+        .and_then(|zipkin| traced::run(&mut report, places, nodespan, &zipkin));
+    if let Err(error) = traced {
+        report.result("traced", Err(error));
     }
     Ok(if report.finish() {
         ExitCode::SUCCESS
