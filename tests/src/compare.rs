@@ -56,6 +56,22 @@ impl Seen {
             .collect()
     }
 
+    /// Spans of the cases whose tags `wanted` accepts, and of no case but with
+    /// such a user agent.
+    #[must_use]
+    pub fn spans_where(&self, wanted: impl Fn(&str) -> bool) -> Vec<&Span> {
+        let all = self.spans.values().flatten();
+        all.filter(|span| {
+            let case = span.case();
+            wanted(if case.is_empty() {
+                span.tag("user_agent").trim_start_matches("suite-")
+            } else {
+                case
+            })
+        })
+        .collect()
+    }
+
     /// Lines of a case.
     #[must_use]
     pub fn lines(&self, tag: &str) -> &[Line] {

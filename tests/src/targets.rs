@@ -123,6 +123,8 @@ pub fn nginx(places: &Places) -> Result<Target> {
         fs::create_dir_all(dir.join(sub))?;
     }
     fs::write(dir.join("www/small.txt"), "hello\n")?;
+    fs::write(dir.join("www/kb.bin"), vec![b'x'; 1 << 10])?;
+    fs::write(dir.join("www/kb64.bin"), vec![b'x'; 1 << 16])?;
     fs::write(dir.join("www/big.bin"), vec![b'x'; usize::try_from(BIG)?])?;
     let conf = fs::read_to_string(places.scenarios.join("nginx.conf"))?
         .replace("@DIR@", &dir.display().to_string())

@@ -2,7 +2,7 @@
 
 use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, ensure};
 
@@ -10,6 +10,8 @@ use crate::agent::{Agent, READY};
 use crate::cases::{CASES, Case};
 use crate::clients;
 use crate::compare::Seen;
+use crate::ledger;
+use crate::replay::{self, Capture};
 use crate::report::{Report, Verdict};
 use crate::run::{Cases, all_lines};
 use crate::special::{self, Older};
@@ -18,14 +20,33 @@ use crate::targets::{self, Places, Target};
 /// Ports of the servers that do not speak HTTP.
 const OTHER: [u16; 2] = [targets::PORTS + 8, targets::PORTS + 9];
 
+/// What the names of this run's checks begin with.
+const GROUPS: [&str; 11] = [
+    "origin/",
+    "captured/",
+    "nginx/",
+    "envoy/",
+    "node/",
+    "python/",
+    "go/",
+    "uring/",
+    "traffic/",
+    "body-share/",
+    "replay/",
+];
+
 /// Runs it and reports. Without `nodespan`, only the traffic is judged.
 ///
 /// # Errors
 /// If the servers or the agent cannot be started or do not survive.
 pub fn run(report: &mut Report, places: &Places, nodespan: Option<&PathBuf>) -> Result<()> {
+    if !GROUPS.iter().any(|group| report.wants(group)) {
+        return Ok(());
+    }
     let mut targets = start(report, places)?;
     other_protocols()?;
-    let older: Vec<Older> = targets.iter().map(Older::open).collect::<Result<_>>()?;
+    let kept = targets.iter().filter(|target| target.name != "captured");
+    let older: Vec<Older> = kept.map(Older::open).collect::<Result<_>>()?;
     report.note("servers are up");
 
     let none: [&str; 0] = [];
@@ -37,13 +58,20 @@ pub fn run(report: &mut Report, places: &Places, nodespan: Option<&PathBuf>) -> 
         report.note("the agent sees requests");
     }
 
+    if let (Some(nodespan), Some(nginx)) = (nodespan, find(&targets, "nginx")) {
+        ledger::body_share(report, nodespan, nginx, &targets[0]);
+    }
     let mut cases = Cases::default();
     for one in older {
         one.drive(&mut cases, report);
     }
+    let capture = drive_captured(&mut cases, report, &targets, places);
     drive(&mut cases, report, &targets, places);
     cases.wait_logged(&targets);
     report.note("traffic is over");
+    if let Some(nodespan) = nodespan {
+        report.check("traffic/ledger", || ledger::balances(nodespan));
+    }
 
     let spans = agent.as_mut().map(Agent::stop).transpose()?;
     for target in &mut targets {
@@ -51,10 +79,49 @@ pub fn run(report: &mut Report, places: &Places, nodespan: Option<&PathBuf>) -> 
     }
     let seen = Seen::new(spans.iter().flatten().cloned(), all_lines(&targets)?);
     cases.judge(report, &seen, spans.is_some());
-    if spans.is_some() {
+    if let Some(nodespan) = nodespan {
         report.check("traffic/no-strangers", || no_strangers(&seen));
+        report.check("replay/live", || replayed(&seen, nodespan, capture, places));
     }
     Ok(())
+}
+
+/// The cases that are captured while the agent looks on, and the capture.
+fn drive_captured(
+    cases: &mut Cases,
+    report: &Report,
+    targets: &[Target],
+    places: &Places,
+) -> Result<PathBuf> {
+    let target = find(targets, "captured").context("not wanted")?;
+    let capture = Capture::start(target.port, &places.out)?;
+    cases.drive_table(report, target, CASES);
+    special::split(cases, report, target, false);
+    special::cookies(cases, report, target, 16);
+    special::decisions(cases, report, target);
+    special::methods(cases, report, target);
+    cases.wait_logged(targets);
+    let file = capture.stop();
+    report.note("captured is done");
+    file
+}
+
+/// How much of a body there was before a reset is another matter at each end
+/// and on the wire, so those cases cannot be compared.
+fn replayed(
+    seen: &Seen,
+    nodespan: &Path,
+    capture: Result<PathBuf>,
+    places: &Places,
+) -> Result<Verdict> {
+    let wanted = |case: &str| case.starts_with("captured-") && !case.ends_with("-resets");
+    let again = Seen::new(replay::replay(nodespan, &capture?, &places.out)?, []);
+    replay::same_spans(&seen.spans_where(wanted), &again.spans_where(wanted))?;
+    Ok(Verdict::Passed)
+}
+
+fn find<'a>(targets: &'a [Target], name: &str) -> Option<&'a Target> {
+    targets.iter().find(|target| target.name == name)
 }
 
 /// The servers, the suite's own first. A server that this machine cannot have
@@ -62,6 +129,9 @@ pub fn run(report: &mut Report, places: &Places, nodespan: Option<&PathBuf>) -> 
 fn start(report: &mut Report, places: &Places) -> Result<Vec<Target>> {
     type Start = fn(&Places) -> Result<Target>;
     let mut targets = vec![targets::origin("origin", targets::ORIGIN)?];
+    if report.wants("captured/") || report.wants("replay/") {
+        targets.push(targets::origin("captured", targets::PORTS + 10)?);
+    }
     let servers: [(&str, Start); 6] = [
         ("nginx", targets::nginx),
         ("envoy", targets::envoy),
@@ -71,7 +141,8 @@ fn start(report: &mut Report, places: &Places) -> Result<Vec<Target>> {
         ("uring", targets::uring),
     ];
     for (name, start) in servers {
-        if report.wants(&format!("{name}/")) {
+        let body_share = name == "nginx" && report.wants("body-share/");
+        if body_share || report.wants(&format!("{name}/")) {
             match start(places).with_context(|| format!("starting {name}")) {
                 Ok(target) => targets.push(target),
                 Err(error) => report.result(&format!("{name}/start"), Err(error)),
@@ -94,7 +165,7 @@ fn start(report: &mut Report, places: &Places) -> Result<Vec<Target>> {
 }
 
 fn drive(cases: &mut Cases, report: &Report, targets: &[Target], places: &Places) {
-    for target in targets {
+    for target in targets.iter().filter(|target| target.name != "captured") {
         let few = |case: &&Case| matches!(case.name, "keep-alive" | "short");
         let table: Vec<Case> = match target.name {
             "uring" => CASES.iter().filter(few).copied().collect(),
