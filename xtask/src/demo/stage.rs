@@ -108,8 +108,7 @@ impl Stage {
         mesh.wait_ready()?;
         agent.wait_ready()?;
 
-        let wanted = SECONDS * RATE;
-        say(&format!("sending {wanted} requests in {SECONDS} s"));
+        say(&format!("sending {RATE} requests a second for {SECONDS} s"));
         let sent = self.load(&mesh, dir.path(), "load", SECONDS, RATE)?;
         if sent.is_empty() {
             bail!("the load sent nothing");
