@@ -68,7 +68,7 @@ const SERVICES: &[(&str, &[&str])] = &[
 #[derive(Debug)]
 pub(super) struct Mesh {
     services: Vec<Service>,
-    _switch: Daemon,
+    switch: Daemon,
     _cgroups: Cgroups,
     hosts: PathBuf,
 }
@@ -96,11 +96,11 @@ impl Mesh {
         let switch = start_switch(dir)?;
         let mut mesh = Self {
             services: Vec::new(),
-            _switch: switch,
+            switch,
             _cgroups: cgroups,
             hosts,
         };
-        let switch = mesh._switch.pid();
+        let switch = mesh.switch.pid();
         for ((name, words), host) in SERVICES.iter().zip(10..) {
             let words: Vec<String> = words
                 .iter()
@@ -194,6 +194,13 @@ impl Mesh {
             address,
             process,
         })
+    }
+}
+
+impl Drop for Mesh {
+    fn drop(&mut self) {
+        // It would go with the switch, but a moment later.
+        let _ = ip(std::process::id(), &format!("link delete {LINK}"));
     }
 }
 
