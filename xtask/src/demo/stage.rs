@@ -106,6 +106,9 @@ impl Stage {
         say("starting the agent (nodespan run --config nodespan.toml)");
         let mut agent = Agent::start(&self.nodespan, &self.zipkin, dir.path())?;
         mesh.wait_ready()?;
+        for product in 1..=3 {
+            mesh.warm_up(product)?;
+        }
         agent.wait_ready()?;
 
         say(&format!("sending {RATE} requests a second for {SECONDS} s"));
