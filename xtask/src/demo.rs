@@ -27,7 +27,7 @@ use crate::{
     servers::{Zipkin, free_port},
     setup::{self, Part},
     sh,
-    vm::{Guest, Output, Stream},
+    vm::{Guest, NoExit, Output, Stream},
     workspace::Workspace,
 };
 
@@ -107,10 +107,14 @@ impl Demo {
             Place::Here => command.here(&show)?,
             Place::Guest(kernel) => command.in_guest(kernel, &zipkin, &show)?,
         };
-        // Ctrl-C is how a demonstration that stays is meant to end.
-        if self.stay && interrupt::requested() {
+        if interrupt::requested() {
             say("stopped; nothing is left behind");
-            return Ok(0);
+            // Ctrl-C is how a demonstration that stays is meant to end.
+            return if self.stay {
+                Ok(0)
+            } else {
+                Err(NoExit::Interrupted.into())
+            };
         }
         let outcome = show.outcome.lock().unwrap_or_else(PoisonError::into_inner);
         match &*outcome {
@@ -227,7 +231,7 @@ impl StageCommand {
             .output(Output::Sink(Arc::new(sink)))
             .run(&command);
         match result {
-            Err(_) if self.stay && interrupt::requested() => Ok(0),
+            Err(_) if interrupt::requested() => Ok(130),
             result => result,
         }
     }
@@ -328,7 +332,11 @@ impl Show {
         } else {
             println!("\nTo see them in a browser: cargo xtask demo --stay");
         }
-        Ok(whole == done.requests.len())
+        let missing = done.requests.len().saturating_sub(whole);
+        if missing > 0 {
+            say(&format!("{missing} requests did not become a whole tree"));
+        }
+        Ok(missing == 0)
     }
 
     /// The traces, once no more spans arrive.

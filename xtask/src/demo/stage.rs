@@ -21,7 +21,7 @@ use serde_json::{Value, json};
 use signal_hook::{consts::SIGTERM, low_level};
 
 use super::{mesh::Mesh, say};
-use crate::{daemon::Daemon, interrupt, scratch::ScratchDir, servers::free_port, sh};
+use crate::{daemon::Daemon, interrupt, scratch::ScratchDir, servers::free_port, sh, vm::NoExit};
 
 /// The load that is shown.
 const SECONDS: u32 = 10;
@@ -87,6 +87,14 @@ impl Stage {
     /// # Errors
     /// If a part does not run.
     pub(crate) fn run(&self) -> Result<i32> {
+        match self.perform() {
+            // Whoever interrupted it knows.
+            Err(error) if matches!(error.downcast_ref(), Some(NoExit::Interrupted)) => Ok(130),
+            result => result,
+        }
+    }
+
+    fn perform(&self) -> Result<i32> {
         let _guard = interrupt::Guard::new()?;
         if self.end_with_stdin {
             thread::spawn(|| {
@@ -172,7 +180,7 @@ impl Stage {
         let deadline = Instant::now() + Duration::from_secs(seconds.into()) + PATIENCE;
         while !load.has_ended()? {
             if interrupt::requested() {
-                bail!("interrupted");
+                return Err(NoExit::Interrupted.into());
             }
             if Instant::now() > deadline {
                 bail!("the load does not end; front's answers do not come");
