@@ -34,7 +34,12 @@ fn kprobe_send(ctx: ProbeContext) -> u32 {
         && let (Some(sk), Some(msg)) = (ctx.arg::<u64>(0), ctx.arg::<u64>(1))
     {
         call::enter::<Probed>(pointer(msg).cast());
-        save(Arguments { sk, msg, len: 0, flags: 0 });
+        save(Arguments {
+            sk,
+            msg,
+            len: 0,
+            flags: 0,
+        });
     }
     0
 }
@@ -56,11 +61,23 @@ fn kprobe_recv(ctx: ProbeContext) -> u32 {
     if owner::watched().is_none() {
         return 0;
     }
-    let flags = if setting!(recv_flags) == 4 { ctx.arg::<u64>(4) } else { ctx.arg::<u64>(3) };
-    if let (Some(sk), Some(msg), Some(len), Some(flags)) =
-        (ctx.arg::<u64>(0), ctx.arg::<u64>(1), ctx.arg::<u64>(2), flags)
-    {
-        save(Arguments { sk, msg, len, flags });
+    let flags = if setting!(recv_flags) == 4 {
+        ctx.arg::<u64>(4)
+    } else {
+        ctx.arg::<u64>(3)
+    };
+    if let (Some(sk), Some(msg), Some(len), Some(flags)) = (
+        ctx.arg::<u64>(0),
+        ctx.arg::<u64>(1),
+        ctx.arg::<u64>(2),
+        flags,
+    ) {
+        save(Arguments {
+            sk,
+            msg,
+            len,
+            flags,
+        });
     }
     0
 }

@@ -6,7 +6,10 @@
 #![no_std]
 #![no_main]
 #![feature(asm_experimental_arch)]
-#![expect(unsafe_code, reason = "kernel programs are made of helper calls and raw memory")]
+#![expect(
+    unsafe_code,
+    reason = "kernel programs are made of helper calls and raw memory"
+)]
 
 mod buffer;
 mod call;
@@ -69,7 +72,14 @@ macro_rules! recv_exit {
                 return 0;
             }
             if let Some(owner) = owner::watched() {
-                received::<Direct>(ctx.arg(0), ctx.arg(1), ctx.arg(2), ctx.arg($flags), ret, owner);
+                received::<Direct>(
+                    ctx.arg(0),
+                    ctx.arg(1),
+                    ctx.arg(2),
+                    ctx.arg($flags),
+                    ret,
+                    owner,
+                );
             }
             0
         }
@@ -107,7 +117,11 @@ fn sent<M: Mem>(sk: Sock, msg: *const u8, ret: i32, owner: u64) {
     if ret <= 0 && !call::is_fatal(ret) {
         return;
     }
-    let Some((mut call, tcp)) = call::open::<M>(Program::SendExit, Direction::Out, sk, owner, ret > 0) else { return };
+    let Some((mut call, tcp)) =
+        call::open::<M>(Program::SendExit, Direction::Out, sk, owner, ret > 0)
+    else {
+        return;
+    };
     let entry = call::entered(bpf_get_current_pid_tgid());
     if let Some(entry) = entry {
         // SAFETY: a live map value.
@@ -125,27 +139,47 @@ fn sent<M: Mem>(sk: Sock, msg: *const u8, ret: i32, owner: u64) {
 
 #[inline(always)]
 fn received<M: Mem>(sk: Sock, msg: *const u8, wanted: u64, flags: i32, ret: i32, owner: u64) {
-    if flags & MSG_TAKES_NOTHING != 0 || (ret < 0 && !call::is_fatal(ret)) || (ret == 0 && wanted == 0) {
+    if flags & MSG_TAKES_NOTHING != 0
+        || (ret < 0 && !call::is_fatal(ret))
+        || (ret == 0 && wanted == 0)
+    {
         return;
     }
-    let Some((call, tcp)) = call::open::<M>(Program::RecvExit, Direction::In, sk, owner, ret > 0) else { return };
+    let Some((call, tcp)) = call::open::<M>(Program::RecvExit, Direction::In, sk, owner, ret > 0)
+    else {
+        return;
+    };
     if ret < 0 {
         call::outcome(&call, Kind::Failed, ret.unsigned_abs());
     } else if ret == 0 {
         call::outcome(&call, Kind::Ended, 0);
     } else {
         let len = ret as u32;
-        call::moved::<M>(&call, msg, call::received_from::<M>(sk.cast(), tcp, len), len, None);
+        call::moved::<M>(
+            &call,
+            msg,
+            call::received_from::<M>(sk.cast(), tcp, len),
+            len,
+            None,
+        );
     }
 }
 
 #[inline(always)]
 fn paged<M: Mem>(sk: Sock, ret: i32, owner: u64) {
-    let Some((call, tcp)) = call::open::<M>(Program::SendPage, Direction::Out, sk, owner, true) else { return };
+    let Some((call, tcp)) = call::open::<M>(Program::SendPage, Direction::Out, sk, owner, true)
+    else {
+        return;
+    };
     let len = ret as u32;
     call::announce(&call);
     call.count(Counter::MovedBytes, u64::from(len));
-    emit::bytes(&call, call::sent_from::<M>(tcp, len), len, buffer::Pieces::NOTHING);
+    emit::bytes(
+        &call,
+        call::sent_from::<M>(tcp, len),
+        len,
+        buffer::Pieces::NOTHING,
+    );
 }
 
 #[cfg(not(test))]

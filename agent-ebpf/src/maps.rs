@@ -5,8 +5,8 @@ use aya_ebpf::maps::{Array, HashMap, PerCpuArray, RingBuf};
 
 use crate::buffer::Pieces;
 use agent_ebpf::{
-    CHUNK, COUNTERS, ENTRY_SLOTS, IGNORED_SLOTS, IgnoredSocket, PROGRAMS, RawRecord, Skip, SocketState,
-    VERDICT_SLOTS,
+    CHUNK, COUNTERS, ENTRY_SLOTS, IGNORED_SLOTS, IgnoredSocket, PROGRAMS, RawRecord, Skip,
+    SocketState, VERDICT_SLOTS,
 };
 
 /// Records on their way to user space.

@@ -38,7 +38,9 @@ pub enum LiveError {
     #[error(transparent)]
     Layout(#[from] LayoutError),
     /// The kernel has no way to run programs on its functions.
-    #[error("this kernel offers neither fentry nor kprobes (CONFIG_BPF_EVENTS, CONFIG_FUNCTION_TRACER, CONFIG_KPROBES): {0}")]
+    #[error(
+        "this kernel offers neither fentry nor kprobes (CONFIG_BPF_EVENTS, CONFIG_FUNCTION_TRACER, CONFIG_KPROBES): {0}"
+    )]
     NoProbes(String),
     /// The object could not be loaded.
     #[error("the kernel object could not be loaded: {0}")]

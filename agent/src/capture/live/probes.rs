@@ -29,7 +29,11 @@ const BTF_PATH: &str = "/sys/kernel/btf/vmlinux";
 
 impl Probes {
     pub(super) fn load(options: &Options) -> Result<Self, LiveError> {
-        let object = if options.kernel_log { object::logging() } else { object::plain() };
+        let object = if options.kernel_log {
+            object::logging()
+        } else {
+            object::plain()
+        };
         let object = object.ok_or(LiveError::NoObject)?;
         if !permitted() {
             return Err(not_permitted());
@@ -38,7 +42,10 @@ impl Probes {
             if source.kind() == io::ErrorKind::PermissionDenied {
                 not_permitted()
             } else {
-                LiveError::NoBtf { path: BTF_PATH, source }
+                LiveError::NoBtf {
+                    path: BTF_PATH,
+                    source,
+                }
             }
         })?;
         let kernel = Kernel::resolve(&Btf::parse(&blob)?)?;
@@ -57,7 +64,9 @@ impl Probes {
         if by_cgroup {
             probes.attach_all(object, options, &btf)?;
         } else {
-            probes.degraded.push("no cgroup v2 at /sys/fs/cgroup: owners are processes".to_owned());
+            probes
+                .degraded
+                .push("no cgroup v2 at /sys/fs/cgroup: owners are processes".to_owned());
             probes.attach_all(object, options, &btf)?;
         }
         Ok(probes)
@@ -65,12 +74,20 @@ impl Probes {
 
     /// Attaches fentry and fexit programs, or kprobes where there is no
     /// fentry.
-    fn attach_all(&mut self, object: &[u8], options: &Options, btf: &aya::Btf) -> Result<(), LiveError> {
+    fn attach_all(
+        &mut self,
+        object: &[u8],
+        options: &Options,
+        btf: &aya::Btf,
+    ) -> Result<(), LiveError> {
         if options.force_kprobes {
-            self.degraded.push("kprobes instead of fentry: asked for".to_owned());
+            self.degraded
+                .push("kprobes instead of fentry: asked for".to_owned());
             return self.attach_kprobes();
         }
-        let Err(refused) = self.attach(btf) else { return Ok(()) };
+        let Err(refused) = self.attach(btf) else {
+            return Ok(());
+        };
         // A verifier that refuses one kind of program will refuse the other.
         if !no_such_kind(&refused) {
             return Err(refused);
@@ -79,8 +96,10 @@ impl Probes {
         self.programs.clear();
         self.ebpf = open(object, &self.kernel, self.by_cgroup, options, btf)?;
         self.kprobes = true;
-        self.degraded.push(format!("kprobes instead of fentry: {refused}"));
-        self.attach_kprobes().map_err(|error| LiveError::NoProbes(format!("fentry: {refused}; kprobe: {error}")))
+        self.degraded
+            .push(format!("kprobes instead of fentry: {refused}"));
+        self.attach_kprobes()
+            .map_err(|error| LiveError::NoProbes(format!("fentry: {refused}; kprobe: {error}")))
     }
 
     fn attach_kprobes(&mut self) -> Result<(), LiveError> {
@@ -93,7 +112,9 @@ impl Probes {
             "kretprobes miss returns when more tasks wait in tcp_recvmsg than they have instances for".to_owned(),
         );
         if self.kernel.sendpage {
-            self.degraded.push("bytes sent by sendfile are not seen (tcp_sendpage has no kprobe here)".to_owned());
+            self.degraded.push(
+                "bytes sent by sendfile are not seen (tcp_sendpage has no kprobe here)".to_owned(),
+            );
         }
         Ok(())
     }
@@ -110,7 +131,10 @@ impl Probes {
     /// What became of it all.
     pub(super) fn report(&self) -> Report {
         Report {
-            release: rustix::system::uname().release().to_string_lossy().into_owned(),
+            release: rustix::system::uname()
+                .release()
+                .to_string_lossy()
+                .into_owned(),
             kernel: self.kernel.clone(),
             programs: self.programs.clone(),
             kprobes: self.kprobes,
@@ -126,7 +150,10 @@ impl Probes {
             .iter()
             .filter_map(|report| {
                 let program = self.ebpf.program(report.name)?;
-                Some((report.name, program.fd().ok()?.as_fd().try_clone_to_owned().ok()?))
+                Some((
+                    report.name,
+                    program.fd().ok()?.as_fd().try_clone_to_owned().ok()?,
+                ))
             })
             .collect()
     }
@@ -148,7 +175,12 @@ impl Probes {
         Ok(())
     }
 
-    fn entry(&mut self, name: &'static str, function: &'static str, btf: &aya::Btf) -> Result<(), LiveError> {
+    fn entry(
+        &mut self,
+        name: &'static str,
+        function: &'static str,
+        btf: &aya::Btf,
+    ) -> Result<(), LiveError> {
         let program: &mut FEntry = self.program(name)?;
         program.load(function, btf).map_err(|e| refused(name, e))?;
         program.attach().map_err(|e| refused(name, e))?;
@@ -157,7 +189,12 @@ impl Probes {
         Ok(())
     }
 
-    fn exit(&mut self, name: &'static str, function: &'static str, btf: &aya::Btf) -> Result<(), LiveError> {
+    fn exit(
+        &mut self,
+        name: &'static str,
+        function: &'static str,
+        btf: &aya::Btf,
+    ) -> Result<(), LiveError> {
         let program: &mut FExit = self.program(name)?;
         program.load(function, btf).map_err(|e| refused(name, e))?;
         program.attach().map_err(|e| refused(name, e))?;
@@ -170,10 +207,9 @@ impl Probes {
     where
         &'a mut P: TryFrom<&'a mut aya::programs::Program, Error = ProgramError>,
     {
-        let program = self
-            .ebpf
-            .program_mut(name)
-            .ok_or_else(|| LiveError::NoProbes(format!("the kernel object has no program {name}")))?;
+        let program = self.ebpf.program_mut(name).ok_or_else(|| {
+            LiveError::NoProbes(format!("the kernel object has no program {name}"))
+        })?;
         program.try_into().map_err(|e| refused(name, e))
     }
 }
@@ -210,13 +246,17 @@ fn open(
 /// Whether this process has CAP_BPF and CAP_PERFMON, or CAP_SYS_ADMIN, which
 /// stood for both before 5.8.
 fn permitted() -> bool {
-    let Ok(sets) = rustix::thread::capabilities(None) else { return true };
+    let Ok(sets) = rustix::thread::capabilities(None) else {
+        return true;
+    };
     let has = |one| sets.effective.contains(one);
     has(CapabilitySet::SYS_ADMIN) || (has(CapabilitySet::BPF) && has(CapabilitySet::PERFMON))
 }
 
 fn not_permitted() -> LiveError {
-    LiveError::NotPermitted { uid: rustix::process::geteuid().as_raw() }
+    LiveError::NotPermitted {
+        uid: rustix::process::geteuid().as_raw(),
+    }
 }
 
 /// Whether a refusal means that the kernel does not have this kind of program,
@@ -224,7 +264,9 @@ fn not_permitted() -> LiveError {
 fn no_such_kind(error: &LiveError) -> bool {
     match error {
         LiveError::Program { source, .. } => match &**source {
-            ProgramError::LoadError { verifier_log, .. } => verifier_log.to_string().trim().is_empty(),
+            ProgramError::LoadError { verifier_log, .. } => {
+                verifier_log.to_string().trim().is_empty()
+            }
             _ => true,
         },
         _ => false,
@@ -240,7 +282,9 @@ fn report(
     ProgramReport {
         name,
         function,
-        verified: info.as_ref().and_then(aya::programs::ProgramInfo::verified_instruction_count),
+        verified: info
+            .as_ref()
+            .and_then(aya::programs::ProgramInfo::verified_instruction_count),
         instructions: info
             .as_ref()
             .and_then(aya::programs::ProgramInfo::size_translated)
@@ -250,15 +294,25 @@ fn report(
 
 fn refused(program: &str, source: ProgramError) -> LiveError {
     let reason = match &source {
-        ProgramError::LoadError { io_error, verifier_log } => {
+        ProgramError::LoadError {
+            io_error,
+            verifier_log,
+        } => {
             let log = verifier_log.to_string();
             let lines: Vec<&str> = log.lines().collect();
-            let last = lines.get(lines.len().saturating_sub(40)..).unwrap_or_default().join("\n");
+            let last = lines
+                .get(lines.len().saturating_sub(40)..)
+                .unwrap_or_default()
+                .join("\n");
             format!("{io_error} {last}").trim_end().to_owned()
         }
         other => chain(other),
     };
-    LiveError::Program { program: program.to_owned(), reason, source: Box::new(source) }
+    LiveError::Program {
+        program: program.to_owned(),
+        reason,
+        source: Box::new(source),
+    }
 }
 
 /// An error and what caused it, in one line.
@@ -285,7 +339,10 @@ fn permission(error: &aya::EbpfError) -> bool {
 /// cgroup.
 fn raise_memlock() {
     use rustix::process::{Resource, Rlimit, setrlimit};
-    let unlimited = Rlimit { current: None, maximum: None };
+    let unlimited = Rlimit {
+        current: None,
+        maximum: None,
+    };
     if setrlimit(Resource::Memlock, unlimited).is_err() {
         tracing::debug!("RLIMIT_MEMLOCK stays as it is");
     }

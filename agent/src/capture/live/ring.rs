@@ -46,7 +46,9 @@ impl Live {
         let ignored = map("IGNORED", &mut probes, |m| Array::try_from(m))?;
         let owners = map("OWNERS", &mut probes, |m| HashMap::try_from(m))?;
         let verdicts = map("VERDICTS", &mut probes, |m| Array::try_from(m))?;
-        let local = map("LOCAL", &mut probes, |m| aya::maps::PerCpuArray::try_from(m))?;
+        let local = map("LOCAL", &mut probes, |m| {
+            aya::maps::PerCpuArray::try_from(m)
+        })?;
         let gauges = Gauges::new(local, probes.descriptors());
         let mut control = Control::new(owners, verdicts);
         let mut report = probes.report();
@@ -79,7 +81,11 @@ impl Live {
                 None => self.malformed += 1,
             }
         }
-        self.idle = if read == 0 { self.idle.saturating_add(1) } else { 0 };
+        self.idle = if read == 0 {
+            self.idle.saturating_add(1)
+        } else {
+            0
+        };
         read
     }
 
@@ -107,7 +113,12 @@ impl Live {
     pub fn apply(&mut self, command: &Command) {
         // A full map only means that bytes come up in vain.
         match *command {
-            Command::SkipTo { socket, origins, direction, seq } => {
+            Command::SkipTo {
+                socket,
+                origins,
+                direction,
+                seq,
+            } => {
                 let skip = skip(origins, seq, 0);
                 let _full = self.skips.insert(skip_key(socket.0, direction), skip, 0);
             }
@@ -126,8 +137,16 @@ impl Live {
             let _gone = self.skips.remove(&skip_key(socket.0, direction));
         }
         let slot = ignored_slot(socket.0);
-        if self.ignored.get(&slot, 0).is_ok_and(|entry| entry.0.sock == socket.0) {
-            let empty = Plain(IgnoredSocket { sock: 0, ports: 0, reserved: 0 });
+        if self
+            .ignored
+            .get(&slot, 0)
+            .is_ok_and(|entry| entry.0.sock == socket.0)
+        {
+            let empty = Plain(IgnoredSocket {
+                sock: 0,
+                ports: 0,
+                reserved: 0,
+            });
             let _kept = self.ignored.set(slot, empty, 0);
         }
     }
@@ -142,7 +161,14 @@ impl Live {
     fn has_data(&self) -> bool {
         let fd = self.ring.as_fd();
         let mut fds = [PollFd::new(&fd, PollFlags::IN)];
-        event::poll(&mut fds, Some(&event::Timespec { tv_sec: 0, tv_nsec: 0 })).is_ok_and(|ready| ready > 0)
+        event::poll(
+            &mut fds,
+            Some(&event::Timespec {
+                tv_sec: 0,
+                tv_nsec: 0,
+            }),
+        )
+        .is_ok_and(|ready| ready > 0)
     }
 
     /// Sleeps until the programs wake us, even if there are records already:
@@ -162,7 +188,10 @@ impl Live {
     fn sleepy(&mut self, mark: u32) -> Result<(), LiveError> {
         self.reader
             .set(0, mark, 0)
-            .map_err(|source| LiveError::Map { map: "READER", source: Box::new(source) })
+            .map_err(|source| LiveError::Map {
+                map: "READER",
+                source: Box::new(source),
+            })
     }
 }
 
@@ -170,7 +199,11 @@ impl Live {
 pub(crate) fn decode(bytes: &[u8]) -> Option<Record<'_>> {
     let raw = read_raw(bytes)?;
     let payload = bytes.get(size_of::<RawRecord>()..)?;
-    let direction = if raw.direction == Direction::Out as u8 { Direction::Out } else { Direction::In };
+    let direction = if raw.direction == Direction::Out as u8 {
+        Direction::Out
+    } else {
+        Direction::In
+    };
     let at = MonoNanos(raw.exit);
     let event = match raw.kind {
         k if k == Kind::Segment as u8 => {
@@ -183,7 +216,11 @@ pub(crate) fn decode(bytes: &[u8]) -> Option<Record<'_>> {
                 len: raw.len,
                 head,
                 tail,
-                entry: if raw.entry == 0 { at } else { MonoNanos(raw.entry) },
+                entry: if raw.entry == 0 {
+                    at
+                } else {
+                    MonoNanos(raw.entry)
+                },
                 exit: at,
             })
         }
@@ -192,7 +229,10 @@ pub(crate) fn decode(bytes: &[u8]) -> Option<Record<'_>> {
             Event::Opened { local, peer }
         }
         k if k == Kind::Ended as u8 => Event::Ended { direction, at },
-        k if k == Kind::Failed as u8 => Event::Failed { errno: i32::try_from(raw.len).unwrap_or(i32::MAX), at },
+        k if k == Kind::Failed as u8 => Event::Failed {
+            errno: i32::try_from(raw.len).unwrap_or(i32::MAX),
+            at,
+        },
         k if k == Kind::Closed as u8 => Event::Closed { at },
         _ => return None,
     };
@@ -230,15 +270,26 @@ fn read_tuple(payload: &[u8]) -> Option<(Endpoint, Endpoint)> {
         }
     };
     Some((
-        Endpoint { ip: address(tuple.local), port: tuple.local_port },
-        Endpoint { ip: address(tuple.peer), port: u16::from_be(tuple.peer_port) },
+        Endpoint {
+            ip: address(tuple.local),
+            port: tuple.local_port,
+        },
+        Endpoint {
+            ip: address(tuple.peer),
+            port: u16::from_be(tuple.peer_port),
+        },
     ))
 }
 
 const AF_INET: u16 = 2;
 
 fn skip(origins: Origins, until: TcpSeq, ignore: u32) -> Plain<Skip> {
-    Plain(Skip { local_origin: origins.local.0, peer_origin: origins.peer.0, until: until.0, ignore })
+    Plain(Skip {
+        local_origin: origins.local.0,
+        peer_origin: origins.peer.0,
+        until: until.0,
+        ignore,
+    })
 }
 
 fn bell(ring: &RingBuf<MapData>) -> Result<OwnedFd, LiveError> {
@@ -257,7 +308,12 @@ fn map<M>(
 ) -> Result<M, LiveError> {
     let map = probes.ebpf.take_map(name).ok_or_else(|| LiveError::Map {
         map: name,
-        source: Box::new(MapError::InvalidName { name: name.to_owned() }),
+        source: Box::new(MapError::InvalidName {
+            name: name.to_owned(),
+        }),
     })?;
-    make(map).map_err(|source| LiveError::Map { map: name, source: Box::new(source) })
+    make(map).map_err(|source| LiveError::Map {
+        map: name,
+        source: Box::new(source),
+    })
 }
