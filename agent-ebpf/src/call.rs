@@ -100,12 +100,19 @@ pub(crate) fn enter<M: Mem>(msg: *const u8) {
     }
 }
 
-/// The entry that belongs to this exit.
+/// The entry that belongs to this exit. It is used up: an exit whose entry was
+/// not seen must not find the one of an earlier call.
 #[inline(always)]
 pub(crate) fn entered(pid_tgid: u64) -> Option<*const Entry> {
-    let entry = ENTRIES.get_ptr((pid_tgid as u32) & (ENTRY_SLOTS - 1))?;
+    let entry = ENTRIES.get_ptr_mut((pid_tgid as u32) & (ENTRY_SLOTS - 1))?;
     // SAFETY: a live map value.
-    (unsafe { (*entry).pid_tgid } == pid_tgid).then_some(entry)
+    unsafe {
+        if (*entry).pid_tgid != pid_tgid {
+            return None;
+        }
+        (*entry).pid_tgid = 0;
+    }
+    Some(entry)
 }
 
 /// The socket's state, if it is of interest.

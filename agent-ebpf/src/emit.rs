@@ -93,6 +93,8 @@ fn small(call: &Call, seq: u32, len: u32, address: u64) {
     ring::submit(call, room, urgent);
 }
 
+/// A call that moved this much may be part of a body worth skipping.
+const LONG: u32 = 1024;
 const END_OF_HEAD: u32 = u32::from_le_bytes(*b"\r\n\r\n");
 
 /// A call that is larger or lies in several pieces.
@@ -188,7 +190,8 @@ fn settle(call: &Call, start: bool, ended: bool, len: u32) -> bool {
             return false;
         }
         *quiet += 1;
-        *quiet == 1
+        // The second long call in a row that starts nothing: a long body.
+        *quiet == 2 && len > LONG
     }
 }
 

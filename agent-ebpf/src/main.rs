@@ -30,6 +30,14 @@ use aya_ebpf::programs::{FEntryContext, FExitContext};
 
 use agent_ebpf::{Counter, Direction, Kind, Program};
 
+/// A message to user space's log, in the object that has them.
+macro_rules! tell {
+    ($ctx:expr, $($what:tt)*) => {
+        #[cfg(feature = "log")]
+        aya_log_ebpf::debug!($ctx, $($what)*);
+    };
+}
+
 use crate::mem::{Direct, Mem};
 use crate::owner::Sock;
 
@@ -56,6 +64,7 @@ fn send_exit(ctx: FExitContext) -> u32 {
         return 0;
     }
     if let Some(owner) = owner::watched() {
+        tell!(&ctx, "tcp_sendmsg returned {} to owner {}", ret, owner);
         sent::<Direct>(ctx.arg(0), ctx.arg(1), ret, owner);
     }
     0
@@ -72,6 +81,7 @@ macro_rules! recv_exit {
                 return 0;
             }
             if let Some(owner) = owner::watched() {
+                tell!(&ctx, "tcp_recvmsg returned {} to owner {}", ret, owner);
                 received::<Direct>(
                     ctx.arg(0),
                     ctx.arg(1),
@@ -101,6 +111,7 @@ fn sendpage_exit(ctx: FExitContext) -> u32 {
         return 0;
     }
     if let Some(owner) = owner::watched() {
+        tell!(&ctx, "tcp_sendpage returned {} to owner {}", ret, owner);
         paged::<Direct>(ctx.arg(0), ret, owner);
     }
     0

@@ -65,6 +65,9 @@ pub enum LiveError {
         #[source]
         source: Box<MapError>,
     },
+    /// The programs' own log cannot be read.
+    #[error("the kernel programs' log cannot be read: {0}")]
+    KernelLog(String),
     /// Waiting for records failed.
     #[error("waiting for records: {0}")]
     Wait(#[source] io::Error),
@@ -78,7 +81,7 @@ impl LiveError {
     #[must_use]
     pub fn is_kernel(&self) -> bool {
         match self {
-            Self::NoObject | Self::NotPermitted { .. } | Self::Wait(_) | Self::Map { .. } => false,
+            Self::NoObject | Self::NotPermitted { .. } | Self::Wait(_) | Self::Map { .. } | Self::KernelLog(_) => false,
             Self::NoBtf { .. }
             | Self::Btf(_)
             | Self::Layout(_)

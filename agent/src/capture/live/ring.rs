@@ -26,6 +26,7 @@ pub struct Live {
     linger: Duration,
     idle: u32,
     malformed: u64,
+    logger: Option<aya_log::EbpfLogger<&'static dyn log::Log>>,
     /// Held for their links: dropping them detaches the programs.
     _probes: Probes,
 }
@@ -53,6 +54,8 @@ impl Live {
         let mut control = Control::new(owners, verdicts);
         let mut report = probes.report();
         let by_cgroup = probes.by_cgroup;
+        let logger = options.kernel_log.then(|| aya_log::EbpfLogger::init(&mut probes.ebpf));
+        let logger = logger.transpose().map_err(|error| LiveError::KernelLog(error.to_string()))?;
         let bell = bell(&ring)?;
         let mut live = Self {
             ring,
@@ -63,6 +66,7 @@ impl Live {
             linger: options.linger,
             idle: 0,
             malformed: 0,
+            logger,
             _probes: probes,
         };
         report.self_test = selftest::run(&mut live)?;
@@ -72,6 +76,9 @@ impl Live {
 
     /// Hands up to `budget` records to `sink`; returns how many there were.
     pub fn drain(&mut self, budget: usize, mut sink: impl FnMut(&Record<'_>)) -> usize {
+        if let Some(logger) = &mut self.logger {
+            logger.flush();
+        }
         let mut read = 0;
         while read < budget {
             let Some(item) = self.ring.next() else { break };
