@@ -81,7 +81,11 @@ impl LiveError {
     #[must_use]
     pub fn is_kernel(&self) -> bool {
         match self {
-            Self::NoObject | Self::NotPermitted { .. } | Self::Wait(_) | Self::Map { .. } | Self::KernelLog(_) => false,
+            Self::NoObject
+            | Self::NotPermitted { .. }
+            | Self::Wait(_)
+            | Self::Map { .. }
+            | Self::KernelLog(_) => false,
             Self::NoBtf { .. }
             | Self::Btf(_)
             | Self::Layout(_)

@@ -54,8 +54,12 @@ impl Live {
         let mut control = Control::new(owners, verdicts);
         let mut report = probes.report();
         let by_cgroup = probes.by_cgroup;
-        let logger = options.kernel_log.then(|| aya_log::EbpfLogger::init(&mut probes.ebpf));
-        let logger = logger.transpose().map_err(|error| LiveError::KernelLog(error.to_string()))?;
+        let logger = options
+            .kernel_log
+            .then(|| aya_log::EbpfLogger::init(&mut probes.ebpf));
+        let logger = logger
+            .transpose()
+            .map_err(|error| LiveError::KernelLog(error.to_string()))?;
         let bell = bell(&ring)?;
         let mut live = Self {
             ring,
