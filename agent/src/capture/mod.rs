@@ -3,6 +3,8 @@
 //! Both sources hand the same [`Record`]s to the assembler. This is the only
 //! room with aya and `unsafe`.
 
+pub mod pcap;
+
 use crate::units::{Direction, Endpoint, MonoNanos, Origins, OwnerId, SocketId, TcpSeq};
 
 /// One thing that happened on one socket, as its owner saw it.

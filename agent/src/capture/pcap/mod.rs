@@ -1,0 +1,3 @@
+//! Packet captures as a source of records.
+
+pub mod write;
