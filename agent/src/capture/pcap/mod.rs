@@ -22,6 +22,8 @@ mod connection;
 mod counters;
 mod decode;
 mod error;
+#[cfg(any(test, feature = "fuzzing"))]
+mod fuzz;
 mod input;
 mod ng;
 mod owners;
@@ -43,6 +45,8 @@ use std::path::Path;
 
 pub use counters::Counters;
 pub use error::PcapError;
+#[cfg(any(test, feature = "fuzzing"))]
+pub use fuzz::fuzz_pcap;
 pub use view::Observe;
 
 use crate::capture::Record;

@@ -2,7 +2,9 @@
 
 mod ends;
 mod formats;
+mod fuzz;
 mod packets;
+mod property;
 mod reassembly;
 
 use std::net::SocketAddr;
