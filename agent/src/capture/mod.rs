@@ -10,6 +10,7 @@ pub mod layout;
     reason = "maps and ring memory are shared with the kernel"
 )]
 pub mod live;
+pub mod pcap;
 
 use crate::units::{Direction, Endpoint, MonoNanos, Origins, OwnerId, SocketId, TcpSeq};
 
