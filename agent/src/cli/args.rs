@@ -37,6 +37,7 @@ pub enum Command {
 /// Arguments of `nodespan run`.
 #[derive(Debug, Args)]
 pub struct RunArgs {
+    /// What `run` and `replay` have in common.
     #[command(flatten)]
     pub common: Common,
     /// Trace only exchanges of this server port; may be repeated.
@@ -50,6 +51,7 @@ pub struct RunArgs {
     /// be repeated.
     #[arg(long = "container", value_name = "NAME")]
     pub containers: Vec<String>,
+    /// How the probes are loaded.
     #[command(flatten)]
     pub probes: ProbeOptions,
 }
@@ -63,6 +65,7 @@ pub struct ReplayArgs {
     /// Whose view of each connection.
     #[arg(long, value_enum, default_value_t = End::Server)]
     pub observe: End,
+    /// What `run` and `replay` have in common.
     #[command(flatten)]
     pub common: Common,
 }
@@ -95,6 +98,7 @@ pub struct CheckArgs {
 /// Arguments of `nodespan probe`.
 #[derive(Debug, Args)]
 pub struct ProbeArgs {
+    /// How the probes are loaded.
     #[command(flatten)]
     pub probes: ProbeOptions,
 }

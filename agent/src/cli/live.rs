@@ -94,13 +94,15 @@ fn read(
         let read = live.drain(BUDGET, |record| {
             match record.event {
                 Event::Closed { .. } => gone.push(record.socket),
-                Event::Opened { local, peer } if !ports.is_empty() => {
-                    if !ports.contains(&local.port) && !ports.contains(&peer.port) {
-                        unwanted.push(Command::Ignore {
-                            socket: record.socket,
-                            origins: record.origins,
-                        });
-                    }
+                Event::Opened { local, peer }
+                    if !ports.is_empty()
+                        && !ports.contains(&local.port)
+                        && !ports.contains(&peer.port) =>
+                {
+                    unwanted.push(Command::Ignore {
+                        socket: record.socket,
+                        origins: record.origins,
+                    });
                 }
                 _ => {}
             }

@@ -126,7 +126,7 @@ async fn wait(
                     "ignored_calls": traffic.ignored_calls.load(Ordering::Relaxed),
                 }));
                 rounds += 1;
-                if rounds % SUMMARY == 0 {
+                if rounds.is_multiple_of(SUMMARY) {
                     tracing::info!("{}", ledger.snapshot().summary());
                 }
             }

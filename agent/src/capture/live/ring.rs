@@ -41,12 +41,12 @@ impl Live {
     /// Says what this kernel, this user or this build lacks.
     pub fn start(options: &Options) -> Result<(Self, Control, Gauges, Report), LiveError> {
         let mut probes = Probes::load(options)?;
-        let ring = map("RING", &mut probes, |m| RingBuf::try_from(m))?;
-        let reader = map("READER", &mut probes, |m| Array::try_from(m))?;
-        let skips = map("SKIPS", &mut probes, |m| HashMap::try_from(m))?;
-        let ignored = map("IGNORED", &mut probes, |m| Array::try_from(m))?;
-        let owners = map("OWNERS", &mut probes, |m| HashMap::try_from(m))?;
-        let verdicts = map("VERDICTS", &mut probes, |m| Array::try_from(m))?;
+        let ring = map("RING", &mut probes, RingBuf::try_from)?;
+        let reader = map("READER", &mut probes, Array::try_from)?;
+        let skips = map("SKIPS", &mut probes, HashMap::try_from)?;
+        let ignored = map("IGNORED", &mut probes, Array::try_from)?;
+        let owners = map("OWNERS", &mut probes, HashMap::try_from)?;
+        let verdicts = map("VERDICTS", &mut probes, Array::try_from)?;
         let local = map("LOCAL", &mut probes, |m| {
             aya::maps::PerCpuArray::try_from(m)
         })?;
