@@ -5,10 +5,12 @@ use std::sync::Arc;
 
 use super::args::{Common, RunArgs};
 use super::pipeline;
+use crate::assemble;
 use crate::config::{self, LoadError, Output, Settings};
 use crate::export::delivery::{Delivery, Retry, Target, TargetError, Timeouts, Worker};
 use crate::export::zipkin::Zipkin;
 use crate::export::{BatchLimits, Console, Exporter, JsonLines, Queries, QueueLimits};
+use crate::http::context::Order;
 use crate::ledger::Ledger;
 use crate::link::Timing;
 use crate::policy::{EmptyPattern, Glob};
@@ -76,6 +78,14 @@ pub(super) fn pipeline(settings: &Settings, timing: Timing) -> pipeline::Options
         shared_spans: settings.export.shared_spans,
         debug: settings.export.debug,
         timing,
+    }
+}
+
+/// What the assembler is told.
+pub(super) fn assembler(settings: &Settings) -> assemble::Options {
+    assemble::Options {
+        order: Order::preferring(&settings.capture.context_order),
+        limits: assemble::Limits::default(),
     }
 }
 
@@ -150,12 +160,4 @@ fn extend(globs: &mut Vec<Glob>, flag: &'static str, names: &[String]) -> Result
         })?);
     }
     Ok(())
-}
-
-/// What the assembler is told.
-pub(super) fn assembler(settings: &Settings) -> crate::assemble::Options {
-    crate::assemble::Options {
-        context_order: settings.capture.context_order.clone(),
-        ..Default::default()
-    }
 }
