@@ -24,13 +24,11 @@ pub(super) struct Value<'a> {
 
 impl<'a> Value<'a> {
     /// A value of at most so many raw bytes.
-    #[inline]
     pub(super) fn new(out: &'a mut Vec<u8>, limit: usize) -> Self {
         Self { out, left: limit }
     }
 
     /// Appends a piece. A character may not be split over two.
-    #[inline]
     pub(super) fn put(&mut self, piece: &[u8]) {
         if piece.len() <= self.left {
             self.left -= piece.len();
@@ -40,7 +38,6 @@ impl<'a> Value<'a> {
         }
     }
 
-    #[cold]
     fn put_cut(&mut self, piece: &[u8]) {
         if self.left == 0 && self.out.ends_with(CUT) {
             return;
@@ -56,11 +53,17 @@ impl<'a> Value<'a> {
     }
 
     /// Ends the value; the closing quote is the caller's.
-    #[inline]
     pub(super) fn end(self) {
-        if let Some(b't' | b's') = self.out.last() {
-            disarm(self.out);
-        }
+        end_value(self.out);
+    }
+}
+
+/// Ends a value whose pieces were appended directly, because they are
+/// [clean](is_clean) and short.
+#[inline]
+pub(super) fn end_value(out: &mut Vec<u8>) {
+    if let Some(b't' | b's') = out.last() {
+        disarm(out);
     }
 }
 
@@ -77,13 +80,19 @@ fn disarm(out: &mut Vec<u8>) {
     }
 }
 
-#[inline]
-fn push_escaped(out: &mut Vec<u8>, bytes: &[u8]) {
+/// Whether these bytes can stand in a JSON string as they are: ASCII without
+/// control characters, quotes and backslashes.
+#[inline(never)]
+pub(super) fn is_clean(bytes: &[u8]) -> bool {
     // As signed numbers, bytes above 0x7f are below 0x20 as well.
-    if any(bytes, |b| (b as i8) < 0x20 || b == b'"' || b == b'\\') {
-        push_special(out, bytes);
-    } else {
+    !any(bytes, |b| ((b as i8) < 0x20) | (b == b'"') | (b == b'\\'))
+}
+
+fn push_escaped(out: &mut Vec<u8>, bytes: &[u8]) {
+    if is_clean(bytes) {
         out.extend_from_slice(bytes);
+    } else {
+        push_special(out, bytes);
     }
 }
 

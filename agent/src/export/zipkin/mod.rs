@@ -10,6 +10,7 @@
 //! set `shared` and `debug`, and pads 64-bit trace ids. Where it can express a
 //! field, the tests compare ours with its (`oracle.rs`).
 
+mod block;
 mod fragments;
 mod json;
 mod number;
@@ -22,10 +23,11 @@ mod tests;
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use self::block::Block;
 use self::fragments::Fragments;
-use self::json::{MAX_NAME, MAX_VALUE, Value};
-use self::number::{push_ip, push_micros, push_span_id, push_trace_id, push_u64};
-use super::content::{FIRST_BYTE, Queries, Request, Tag, Visitor, visit_tags};
+use self::json::{MAX_NAME, MAX_VALUE, Value, end_value, is_clean};
+use self::number::{IpText, hex, micros, push_micros, push_u64};
+use super::content::{Queries, Request, Tag, Visitor, visit_tags};
 use super::{Encoder, Refused, Span};
 use crate::identify::Workload;
 use crate::units::{Endpoint, Side};
@@ -55,45 +57,22 @@ impl Zipkin {
         let exchange = &*span.exchange;
         let began = &exchange.began;
         let request = Request::of(exchange, self.queries);
+        let text = exchange.text.all();
+        let plain = text.len() <= MAX_NAME && is_clean(text);
         let fragment = self.fragments.of(&span.workload);
 
-        out.extend_from_slice(b"{\"traceId\":\"");
-        push_trace_id(out, span.trace);
-        if let Some(parent) = span.parent {
-            out.extend_from_slice(b"\",\"parentId\":\"");
-            push_span_id(out, parent);
-        }
-        out.extend_from_slice(b"\",\"id\":\"");
-        push_span_id(out, span.id);
-        out.extend_from_slice(match began.side {
-            Side::Client => b"\",\"kind\":\"CLIENT\"",
-            Side::Server => b"\",\"kind\":\"SERVER\"",
-        });
-        push_name(out, &request);
-        if span.timestamp.0 != 0 {
-            out.extend_from_slice(b",\"timestamp\":");
-            push_micros(out, span.timestamp.0);
-        }
-        out.extend_from_slice(b",\"duration\":");
-        push_u64(out, span.duration.max(1));
+        push_ids(out, span);
+        push_name(out, &request, plain);
+        push_times(out, span);
         fragment.push_local(out, began.local.map(|local| local.ip));
         let peer = began.peer.map(|peer| push_remote(out, peer));
-        if let Some(at) = span.first_byte {
-            out.extend_from_slice(b",\"annotations\":[{\"timestamp\":");
-            push_micros(out, at.0);
-            out.extend_from_slice(b",\"value\":\"");
-            out.extend_from_slice(FIRST_BYTE.as_bytes());
-            out.extend_from_slice(b"\"}]");
-        }
-        // Each tag begins with the quote that closes the value before it, so
-        // the first one, which every span has, goes without its own.
-        out.extend_from_slice(b",\"tags\":{");
-        let start = out.len();
+        push_first_byte(out, span);
+        let node = fragment.node();
         let mut tags = Tags {
             out,
-            peer: peer.unwrap_or_default(),
-            node: fragment.node(),
-            start,
+            peer,
+            plain,
+            node,
         };
         visit_tags(span, &request, &mut tags);
         out.extend_from_slice(b"\"}");
@@ -123,26 +102,72 @@ impl Encoder for Zipkin {
     }
 }
 
+/// Appends everything up to the name.
 #[inline]
-fn push_name(out: &mut Vec<u8>, request: &Request<'_>) {
-    if request.method.is_empty() && request.host.is_empty() {
-        return;
+fn push_ids(out: &mut Vec<u8>, span: &Span) {
+    let kind = match span.exchange.began.side {
+        Side::Client => b"\",\"kind\":\"CLIENT\",\"name\":\"",
+        Side::Server => b"\",\"kind\":\"SERVER\",\"name\":\"",
+    };
+    let mut block = Block::<128>::new();
+    block.put(b"{\"traceId\":\"");
+    if span.trace.high() != 0 {
+        block.put(&hex(span.trace.high()));
     }
-    out.extend_from_slice(b",\"name\":\"");
-    let mut name = Value::new(out, MAX_NAME);
-    request.name(|piece| name.put(piece));
-    name.end();
-    out.push(b'"');
+    block.put(&hex(span.trace.low()));
+    if let Some(parent) = span.parent {
+        block.put(b"\",\"parentId\":\"");
+        block.put(&hex(parent.get()));
+    }
+    block.put(b"\",\"id\":\"");
+    block.put(&hex(span.id.get()));
+    block.put(kind);
+    block.push(out);
 }
 
-/// Appends the remote endpoint and returns where its address stands.
+/// Appends the name.
 #[inline]
-fn push_remote(out: &mut Vec<u8>, peer: Endpoint) -> (usize, usize) {
-    out.extend_from_slice(b",\"remoteEndpoint\":{");
-    out.extend_from_slice(ip_key(peer.ip));
-    let start = out.len();
-    push_ip(out, peer.ip);
-    let end = out.len();
+fn push_name(out: &mut Vec<u8>, request: &Request<'_>, plain: bool) {
+    if plain {
+        request.name(|piece| out.extend_from_slice(piece));
+        end_value(out);
+    } else {
+        let mut name = Value::new(out, MAX_NAME);
+        request.name(|piece| name.put(piece));
+        name.end();
+    }
+}
+
+/// Appends what follows the name, up to the duration.
+#[inline]
+fn push_times(out: &mut Vec<u8>, span: &Span) {
+    match micros(span.timestamp.0) {
+        Some(digits) => {
+            let mut block = Block::<48>::new();
+            block.put(b"\",\"timestamp\":");
+            block.put(&digits);
+            block.put(b",\"duration\":");
+            block.push(out);
+        }
+        None if span.timestamp.0 == 0 => out.extend_from_slice(b"\",\"duration\":"),
+        None => {
+            out.extend_from_slice(b"\",\"timestamp\":");
+            push_u64(out, span.timestamp.0);
+            out.extend_from_slice(b",\"duration\":");
+        }
+    }
+    push_u64(out, span.duration.max(1));
+}
+
+/// Appends the remote endpoint and returns its address as text.
+#[inline]
+fn push_remote(out: &mut Vec<u8>, peer: Endpoint) -> IpText {
+    out.extend_from_slice(match peer.ip {
+        IpAddr::V4(_) => b",\"remoteEndpoint\":{\"ipv4\":\"",
+        IpAddr::V6(_) => b",\"remoteEndpoint\":{\"ipv6\":\"",
+    });
+    let ip = IpText::new(peer.ip);
+    ip.push(out);
     if peer.port == 0 {
         out.extend_from_slice(b"\"}");
     } else {
@@ -150,7 +175,7 @@ fn push_remote(out: &mut Vec<u8>, peer: Endpoint) -> (usize, usize) {
         push_u64(out, u64::from(peer.port));
         out.push(b'}');
     }
-    (start, end)
+    ip
 }
 
 fn ip_key(ip: IpAddr) -> &'static [u8] {
@@ -160,15 +185,26 @@ fn ip_key(ip: IpAddr) -> &'static [u8] {
     }
 }
 
-/// Writes tags as members of a JSON object.
+/// Appends the annotation for the response's first byte.
+#[inline]
+fn push_first_byte(out: &mut Vec<u8>, span: &Span) {
+    let Some(at) = span.first_byte else { return };
+    out.extend_from_slice(b",\"annotations\":[{\"timestamp\":");
+    push_micros(out, at.0);
+    // The value is `content::FIRST_BYTE`, which a test compares.
+    out.extend_from_slice(b",\"value\":\"first response byte\"}]");
+}
+
+/// Writes tags as members of a JSON object, each from the quote that closes
+/// the value before it to the end of its own.
 struct Tags<'a> {
     out: &'a mut Vec<u8>,
-    /// Where the peer's address has been written already.
-    peer: (usize, usize),
-    /// The node's name, escaped.
+    /// The peer's address, which has been written already.
+    peer: Option<IpText>,
+    /// What came from the wire is clean and short.
+    plain: bool,
+    /// The node's tag.
     node: &'a [u8],
-    /// Where the object's inside begins.
-    start: usize,
 }
 
 impl Tags<'_> {
@@ -182,17 +218,27 @@ impl Visitor for Tags<'_> {
     #[inline]
     fn text(&mut self, tag: Tag, value: &[u8]) {
         self.key(tag);
-        let mut text = Value::new(self.out, MAX_VALUE);
-        text.put(value);
-        text.end();
+        if self.plain {
+            self.out.extend_from_slice(value);
+            end_value(self.out);
+        } else {
+            let mut text = Value::new(self.out, MAX_VALUE);
+            text.put(value);
+            text.end();
+        }
     }
 
     #[inline]
     fn url(&mut self, tag: Tag, request: &Request<'_>) {
         self.key(tag);
-        let mut url = Value::new(self.out, MAX_VALUE);
-        request.url(|piece| url.put(piece));
-        url.end();
+        if self.plain {
+            request.url(|piece| self.out.extend_from_slice(piece));
+            end_value(self.out);
+        } else {
+            let mut url = Value::new(self.out, MAX_VALUE);
+            request.url(|piece| url.put(piece));
+            url.end();
+        }
     }
 
     #[inline]
@@ -203,27 +249,25 @@ impl Visitor for Tags<'_> {
 
     #[inline]
     fn word(&mut self, tag: Tag, value: &'static str) {
-        let key = tag.between().as_bytes();
-        let own = if self.out.len() == self.start { 2 } else { 0 };
-        self.out
-            .extend_from_slice(key.get(own..).unwrap_or_default());
+        if tag == Tag::HttpProtocol {
+            // The first of all: nothing stands before it.
+            self.out
+                .extend_from_slice(b",\"tags\":{\"http.protocol\":\"");
+        } else {
+            self.key(tag);
+        }
         self.out.extend_from_slice(value.as_bytes());
     }
 
     #[inline]
     fn address(&mut self, tag: Tag, value: IpAddr) {
         self.key(tag);
-        let (start, end) = self.peer;
-        if start < end {
-            self.out.extend_from_within(start..end);
-        } else {
-            push_ip(self.out, value);
-        }
+        let ip = self.peer.unwrap_or_else(|| IpText::new(value));
+        ip.push(self.out);
     }
 
     #[inline]
-    fn node(&mut self, tag: Tag, _: &Arc<Workload>) {
-        self.key(tag);
+    fn node(&mut self, _: Tag, _: &Arc<Workload>) {
         self.out.extend_from_slice(self.node);
     }
 }
