@@ -8,7 +8,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::Span;
-use super::bytes::{any, find};
+use super::bytes::{any, equal, find};
 use crate::assemble::{BodySize, Exchange};
 use crate::identify::Workload;
 
@@ -270,7 +270,7 @@ impl<'a> Request<'a> {
 
     #[inline]
     fn put_query(&self, target: &[u8], mut put: impl FnMut(&[u8])) {
-        if self.queries == Queries::AsSent || !has_query(target) {
+        if self.queries == Queries::AsSent {
             put(target);
         } else {
             put_redacted(target, put);
@@ -307,15 +307,9 @@ fn unusual_form(method: &[u8], target: &[u8]) -> Form {
     }
 }
 
-// Not inlined: in the midst of other code they do not become vector code.
-#[inline(never)]
-fn has_query(target: &[u8]) -> bool {
-    any(target, |b| (b == b'?') | (b == b'#'))
-}
-
-#[inline(never)]
+#[inline]
 fn has_userinfo(authority: &[u8]) -> bool {
-    any(authority, |b| b == b'@')
+    any(authority, |b| equal(b, b'@') & !b)
 }
 
 /// What follows the last `@`: credentials are never kept.
@@ -332,7 +326,9 @@ fn without_userinfo(authority: &[u8]) -> &[u8] {
 /// client should send.
 #[inline]
 fn put_redacted(target: &[u8], mut put: impl FnMut(&[u8])) {
-    let start = find(target, [b'?', b'#']).unwrap_or(target.len());
+    let Some(start) = find(target, [b'?', b'#']) else {
+        return put(target);
+    };
     let (path, mut rest) = target.split_at(start);
     put(path);
     while let Some((&delimiter, tail)) = rest.split_first() {

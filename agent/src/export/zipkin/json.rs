@@ -1,6 +1,6 @@
 //! The inside of JSON strings, from bytes of any kind.
 
-use super::super::bytes::any;
+use super::super::bytes::{all, any, equal};
 
 /// Raw bytes of a value that are kept; what is longer ends in [`CUT`].
 pub(super) const MAX_VALUE: usize = 4096;
@@ -84,8 +84,13 @@ fn disarm(out: &mut Vec<u8>) {
 /// control characters, quotes and backslashes.
 #[inline(never)]
 pub(super) fn is_clean(bytes: &[u8]) -> bool {
-    // As signed numbers, bytes above 0x7f are below 0x20 as well.
-    !any(bytes, |b| ((b as i8) < 0x20) | (b == b'"') | (b == b'\\'))
+    // With bit 1 turned over, the quote is the only one of the bytes from 0x20
+    // on that comes to stand below 0x21, and control characters stay there.
+    let refused = |word: u64| {
+        let low = (word ^ all(2)).wrapping_sub(all(0x21));
+        word | low | equal(word, b'\\')
+    };
+    !any(bytes, refused)
 }
 
 fn push_escaped(out: &mut Vec<u8>, bytes: &[u8]) {
@@ -148,6 +153,13 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn clean_is_what_needs_no_escape(bytes: Vec<u8>, text in "[ -~]{0,60}") {
+            let plain = |b: u8| matches!(b, 0x20..0x80) && !matches!(b, b'"' | b'\\');
+            prop_assert_eq!(is_clean(&bytes), bytes.iter().all(|&b| plain(b)));
+            prop_assert_eq!(is_clean(text.as_bytes()), text.bytes().all(plain));
+        }
+
         #[test]
         fn any_bytes_read_back_as_lossy_utf8(bytes: Vec<u8>, end in "|Endpoint|tags|\"tags|binaryAnnotations") {
             let bytes = [&bytes[..], end.as_bytes()].concat();

@@ -17,6 +17,7 @@ mod number;
 #[cfg(test)]
 #[expect(deprecated, reason = "the oracle is a deprecated crate; see there")]
 mod oracle;
+mod peers;
 #[cfg(test)]
 mod tests;
 
@@ -26,11 +27,12 @@ use std::sync::Arc;
 use self::block::Block;
 use self::fragments::Fragments;
 use self::json::{MAX_NAME, MAX_VALUE, Value, end_value, is_clean};
-use self::number::{IpText, hex, micros, push_micros, push_u64};
+use self::number::{Clock, IpText, hex, push_u64, status};
+use self::peers::{Peer, Peers};
 use super::content::{Queries, Request, Tag, Visitor, visit_tags};
 use super::{Encoder, Refused, Span};
 use crate::identify::Workload;
-use crate::units::{Endpoint, Side};
+use crate::units::Side;
 
 /// The Zipkin v2 JSON encoder.
 ///
@@ -40,6 +42,8 @@ use crate::units::{Endpoint, Side};
 pub struct Zipkin {
     queries: Queries,
     fragments: Fragments,
+    peers: Peers,
+    clock: Clock,
 }
 
 impl Zipkin {
@@ -48,7 +52,7 @@ impl Zipkin {
     pub fn new(queries: Queries) -> Self {
         Self {
             queries,
-            fragments: Fragments::default(),
+            ..Self::default()
         }
     }
 
@@ -63,10 +67,15 @@ impl Zipkin {
 
         push_ids(out, span);
         push_name(out, &request, plain);
-        push_times(out, span);
+        push_times(out, span, &mut self.clock);
         fragment.push_local(out, began.local.map(|local| local.ip));
-        let peer = began.peer.map(|peer| push_remote(out, peer));
-        push_first_byte(out, span);
+        let peer = began.peer.map(|peer| self.peers.of(peer));
+        if let Some(peer) = peer {
+            peer.push_remote(out);
+        }
+        if let Some(at) = span.first_byte {
+            push_first_byte(out, at.0, &mut self.clock);
+        }
         let node = fragment.node();
         let mut tags = Tags {
             out,
@@ -75,14 +84,12 @@ impl Zipkin {
             node,
         };
         visit_tags(span, &request, &mut tags);
-        out.extend_from_slice(b"\"}");
-        if span.debug {
-            out.extend_from_slice(b",\"debug\":true");
-        }
-        if span.shared {
-            out.extend_from_slice(b",\"shared\":true");
-        }
-        out.push(b'}');
+        out.extend_from_slice(match (span.debug, span.shared) {
+            (false, false) => b"\"}}",
+            (false, true) => b"\"},\"shared\":true}",
+            (true, false) => b"\"},\"debug\":true}",
+            (true, true) => b"\"},\"debug\":true,\"shared\":true}",
+        });
     }
 }
 
@@ -105,23 +112,32 @@ impl Encoder for Zipkin {
 /// Appends everything up to the name.
 #[inline]
 fn push_ids(out: &mut Vec<u8>, span: &Span) {
-    let kind = match span.exchange.began.side {
-        Side::Client => b"\",\"kind\":\"CLIENT\",\"name\":\"",
-        Side::Server => b"\",\"kind\":\"SERVER\",\"name\":\"",
-    };
+    match (span.trace.high(), span.parent) {
+        (0, None) => push_ids_of::<false, false>(out, span, 0),
+        (0, Some(parent)) => push_ids_of::<false, true>(out, span, parent.get()),
+        (_, None) => push_ids_of::<true, false>(out, span, 0),
+        (_, Some(parent)) => push_ids_of::<true, true>(out, span, parent.get()),
+    }
+}
+
+#[inline]
+fn push_ids_of<const WIDE: bool, const PARENT: bool>(out: &mut Vec<u8>, span: &Span, parent: u64) {
     let mut block = Block::<128>::new();
     block.put(b"{\"traceId\":\"");
-    if span.trace.high() != 0 {
+    if WIDE {
         block.put(&hex(span.trace.high()));
     }
     block.put(&hex(span.trace.low()));
-    if let Some(parent) = span.parent {
+    if PARENT {
         block.put(b"\",\"parentId\":\"");
-        block.put(&hex(parent.get()));
+        block.put(&hex(parent));
     }
     block.put(b"\",\"id\":\"");
     block.put(&hex(span.id.get()));
-    block.put(kind);
+    block.put(match span.exchange.began.side {
+        Side::Client => b"\",\"kind\":\"CLIENT\",\"name\":\"",
+        Side::Server => b"\",\"kind\":\"SERVER\",\"name\":\"",
+    });
     block.push(out);
 }
 
@@ -140,8 +156,8 @@ fn push_name(out: &mut Vec<u8>, request: &Request<'_>, plain: bool) {
 
 /// Appends what follows the name, up to the duration.
 #[inline]
-fn push_times(out: &mut Vec<u8>, span: &Span) {
-    match micros(span.timestamp.0) {
+fn push_times(out: &mut Vec<u8>, span: &Span, clock: &mut Clock) {
+    match clock.micros(span.timestamp.0) {
         Some(digits) => {
             let mut block = Block::<48>::new();
             block.put(b"\",\"timestamp\":");
@@ -159,25 +175,6 @@ fn push_times(out: &mut Vec<u8>, span: &Span) {
     push_u64(out, span.duration.max(1));
 }
 
-/// Appends the remote endpoint and returns its address as text.
-#[inline]
-fn push_remote(out: &mut Vec<u8>, peer: Endpoint) -> IpText {
-    out.extend_from_slice(match peer.ip {
-        IpAddr::V4(_) => b",\"remoteEndpoint\":{\"ipv4\":\"",
-        IpAddr::V6(_) => b",\"remoteEndpoint\":{\"ipv6\":\"",
-    });
-    let ip = IpText::new(peer.ip);
-    ip.push(out);
-    if peer.port == 0 {
-        out.extend_from_slice(b"\"}");
-    } else {
-        out.extend_from_slice(b"\",\"port\":");
-        push_u64(out, u64::from(peer.port));
-        out.push(b'}');
-    }
-    ip
-}
-
 fn ip_key(ip: IpAddr) -> &'static [u8] {
     match ip {
         IpAddr::V4(_) => b"\"ipv4\":\"",
@@ -187,20 +184,27 @@ fn ip_key(ip: IpAddr) -> &'static [u8] {
 
 /// Appends the annotation for the response's first byte.
 #[inline]
-fn push_first_byte(out: &mut Vec<u8>, span: &Span) {
-    let Some(at) = span.first_byte else { return };
-    out.extend_from_slice(b",\"annotations\":[{\"timestamp\":");
-    push_micros(out, at.0);
+fn push_first_byte(out: &mut Vec<u8>, at: u64, clock: &mut Clock) {
     // The value is `content::FIRST_BYTE`, which a test compares.
-    out.extend_from_slice(b",\"value\":\"first response byte\"}]");
+    const VALUE: &[u8; 32] = b",\"value\":\"first response byte\"}]";
+    if let Some(digits) = clock.micros(at) {
+        let mut block = Block::<96>::new();
+        block.put(b",\"annotations\":[{\"timestamp\":");
+        block.put(&digits);
+        block.put(VALUE);
+        block.push(out);
+    } else {
+        out.extend_from_slice(b",\"annotations\":[{\"timestamp\":");
+        push_u64(out, at);
+        out.extend_from_slice(VALUE);
+    }
 }
 
 /// Writes tags as members of a JSON object, each from the quote that closes
 /// the value before it to the end of its own.
 struct Tags<'a> {
     out: &'a mut Vec<u8>,
-    /// The peer's address, which has been written already.
-    peer: Option<IpText>,
+    peer: Option<&'a Peer>,
     /// What came from the wire is clean and short.
     plain: bool,
     /// The node's tag.
@@ -215,7 +219,7 @@ impl Tags<'_> {
 }
 
 impl Visitor for Tags<'_> {
-    #[inline]
+    #[inline(always)]
     fn text(&mut self, tag: Tag, value: &[u8]) {
         self.key(tag);
         if self.plain {
@@ -228,7 +232,7 @@ impl Visitor for Tags<'_> {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     fn url(&mut self, tag: Tag, request: &Request<'_>) {
         self.key(tag);
         if self.plain {
@@ -241,32 +245,49 @@ impl Visitor for Tags<'_> {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     fn number(&mut self, tag: Tag, value: u64) {
+        if let (Tag::HttpStatusCode, Some(digits)) = (tag, status(value)) {
+            let mut block = Block::<32>::new();
+            block.put(b"\",\"http.status_code\":\"");
+            block.put(&digits);
+            block.push(self.out);
+            return;
+        }
+        if let (Tag::RequestSize, 0) = (tag, value) {
+            self.out.extend_from_slice(b"\",\"request_size\":\"0");
+            return;
+        }
         self.key(tag);
         push_u64(self.out, value);
     }
 
-    #[inline]
+    #[inline(always)]
     fn word(&mut self, tag: Tag, value: &'static str) {
-        if tag == Tag::HttpProtocol {
+        if tag != Tag::HttpProtocol {
+            self.key(tag);
+            self.out.extend_from_slice(value.as_bytes());
+        } else if value == "HTTP/1.1" {
             // The first of all: nothing stands before it.
+            let first = b",\"tags\":{\"http.protocol\":\"HTTP/1.1";
+            self.out.extend_from_slice(first);
+        } else {
             self.out
                 .extend_from_slice(b",\"tags\":{\"http.protocol\":\"");
-        } else {
-            self.key(tag);
+            self.out.extend_from_slice(value.as_bytes());
         }
-        self.out.extend_from_slice(value.as_bytes());
     }
 
-    #[inline]
+    #[inline(always)]
     fn address(&mut self, tag: Tag, value: IpAddr) {
         self.key(tag);
-        let ip = self.peer.unwrap_or_else(|| IpText::new(value));
-        ip.push(self.out);
+        match self.peer {
+            Some(peer) => peer.push_ip(self.out),
+            None => IpText::new(value).push(self.out),
+        }
     }
 
-    #[inline]
+    #[inline(always)]
     fn node(&mut self, _: Tag, _: &Arc<Workload>) {
         self.out.extend_from_slice(self.node);
     }

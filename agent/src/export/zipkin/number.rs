@@ -79,27 +79,58 @@ fn push_long(out: &mut Vec<u8>, mut number: u64) {
     out.extend_from_slice(digits.get(start..).unwrap_or_default());
 }
 
-/// Sixteen digits of microseconds since 1970, which last from 2001 to 2286;
-/// other times are written as numbers of other lengths.
+/// The digits of a status: three digits, as any that is on the wire has.
 #[inline]
-pub(super) fn micros(micros: u64) -> Option<[u8; 16]> {
-    if !(1_000_000_000_000_000..10_000_000_000_000_000).contains(&micros) {
+pub(super) fn status(number: u64) -> Option<[u8; 3]> {
+    if !(100..1000).contains(&number) {
         return None;
     }
-    let (high, low) = (micros / 100_000_000, micros % 100_000_000);
-    let text = |number: u64| (eight(number as u32) + ASCII_ZEROS).to_le_bytes();
-    let mut digits = [0; 16];
-    digits[..8].copy_from_slice(&text(high));
-    digits[8..].copy_from_slice(&text(low));
-    Some(digits)
+    let [_, a, b, c] = (four(number as u32) + ASCII_ZEROS as u32).to_le_bytes();
+    Some([a, b, c])
 }
 
-/// Appends microseconds since 1970.
-#[inline]
-pub(super) fn push_micros(out: &mut Vec<u8>, time: u64) {
-    match micros(time) {
-        Some(digits) => out.extend_from_slice(&digits),
-        None => push_u64(out, time),
+/// Writes microseconds since 1970 and remembers the digits of the last second,
+/// because that is mostly the next one's as well.
+#[derive(Debug)]
+pub(super) struct Clock {
+    second: u64,
+    digits: [u8; 16],
+}
+
+impl Default for Clock {
+    fn default() -> Self {
+        Self {
+            second: u64::MAX,
+            digits: [0; 16],
+        }
+    }
+}
+
+impl Clock {
+    /// Sixteen digits, which is what times from 2001 to 2286 have.
+    #[inline]
+    pub(super) fn micros(&mut self, micros: u64) -> Option<[u8; 16]> {
+        let (second, rest) = (micros / 1_000_000, (micros % 1_000_000) as u32);
+        if second != self.second {
+            self.turn_to(second)?;
+        }
+        let mut digits = self.digits;
+        let [_, _, a, b, c, d, e, f] = (eight(rest) + ASCII_ZEROS).to_le_bytes();
+        digits[10..].copy_from_slice(&[a, b, c, d, e, f]);
+        Some(digits)
+    }
+
+    #[cold]
+    fn turn_to(&mut self, second: u64) -> Option<()> {
+        if !(1_000_000_000..10_000_000_000).contains(&second) {
+            return None;
+        }
+        self.second = second;
+        let (high, low) = (second / 100, second % 100);
+        let text = |number: u64| (eight(number as u32) + ASCII_ZEROS).to_le_bytes();
+        self.digits[..8].copy_from_slice(&text(high));
+        self.digits[8..10].copy_from_slice(&text(low)[6..]);
+        Some(())
     }
 }
 
@@ -203,9 +234,19 @@ mod tests {
         }
         numbers.extend(0..20_000);
         numbers.extend((0..100_000_000).step_by(9973));
+        numbers.extend((0..u64::MAX).step_by(999_999_999_999_937));
+        let mut clock = Clock::default();
         for n in numbers {
             assert_eq!(text(|out| push_u64(out, n)), n.to_string());
-            assert_eq!(text(|out| push_micros(out, n)), n.to_string());
+            match clock.micros(n) {
+                Some(digits) => assert_eq!(digits, *n.to_string().as_bytes()),
+                None => assert_ne!(n.to_string().len(), 16),
+            }
+            let expected = (100..1000).contains(&n).then(|| n.to_string());
+            assert_eq!(
+                status(n).map(|d| String::from_utf8(d.to_vec()).unwrap()),
+                expected
+            );
         }
     }
 
