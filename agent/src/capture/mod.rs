@@ -3,6 +3,11 @@
 //! Both sources hand the same [`Record`]s to the assembler. This is the only
 //! room with aya and `unsafe`.
 
+pub mod btf;
+pub mod layout;
+#[expect(unsafe_code, reason = "maps and ring memory are shared with the kernel")]
+pub mod live;
+
 use crate::units::{Direction, Endpoint, MonoNanos, Origins, OwnerId, SocketId, TcpSeq};
 
 /// One thing that happened on one socket, as its owner saw it.
