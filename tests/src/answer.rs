@@ -44,7 +44,10 @@ impl Answer<'_> {
         for trace in ["panicked", "backtrace", "rust_"] {
             ensure!(!low.contains(trace), "{trace} in the answer");
         }
-        ensure!(code == 0 || !said.trim().is_empty(), "no answer at all");
+        ensure!(
+            code == 0 || !(said.is_empty() && done.stdout.is_empty()),
+            "no answer at all"
+        );
         let lines = said.lines().count();
         ensure!(
             lines <= self.lines,

@@ -19,6 +19,7 @@ pub mod compare;
 pub mod host;
 pub mod ledger;
 pub mod lines;
+pub mod narrow;
 pub mod network;
 pub mod origin;
 pub mod pcap;
