@@ -34,5 +34,6 @@ pub mod traced;
 pub mod traffic;
 pub mod tree;
 pub mod wait;
+pub mod workloads;
 pub mod wrong;
 pub mod zipkin;
