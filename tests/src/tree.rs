@@ -122,3 +122,72 @@ pub fn show(spans: &[Span]) -> String {
     }
     text
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn span(kind: Option<&str>, id: &str, parent: Option<&str>, shared: bool) -> Span {
+        let mut json = json!({ "traceId": "1", "id": id, "timestamp": 1, "shared": shared });
+        if let Some(kind) = kind {
+            json["kind"] = kind.into();
+        }
+        if let Some(parent) = parent {
+            json["parentId"] = parent.into();
+        }
+        Span::from_json(&json).unwrap()
+    }
+
+    fn chain(shared: bool) -> Vec<Span> {
+        let (client, server) = (Some("CLIENT"), Some("SERVER"));
+        if shared {
+            return vec![
+                span(None, "0", None, false),
+                span(client, "1", Some("0"), false),
+                span(server, "1", Some("0"), true),
+                span(client, "2", Some("1"), false),
+                span(server, "2", Some("1"), true),
+            ];
+        }
+        vec![
+            span(None, "0", None, false),
+            span(client, "1", Some("0"), false),
+            span(server, "2", Some("1"), false),
+            span(client, "3", Some("2"), false),
+            span(server, "4", Some("3"), false),
+        ]
+    }
+
+    #[test]
+    fn chains_are_recognised() {
+        for shared in [false, true] {
+            is_chain(&chain(shared), Some("0"), 2, shared).unwrap();
+            is_one_tree(&chain(shared)).unwrap();
+            assert!(is_chain(&chain(shared), Some("0"), 2, !shared).is_err());
+            for missing in 0..5 {
+                let mut spans = chain(shared);
+                spans.remove(missing);
+                assert!(is_chain(&spans, Some("0"), 2, shared).is_err(), "{missing}");
+            }
+        }
+    }
+
+    #[test]
+    fn trees_have_one_root_and_no_circle() {
+        let server = Some("SERVER");
+        let dangling = [
+            span(None, "0", None, false),
+            span(server, "1", Some("9"), false),
+        ];
+        assert!(format!("{:#}", is_one_tree(&dangling).unwrap_err()).contains("9 is missing"));
+        let two = [span(None, "0", None, false), span(None, "1", None, false)];
+        assert!(format!("{:#}", is_one_tree(&two).unwrap_err()).contains("2 roots"));
+        let circle = [
+            span(None, "0", None, false),
+            span(server, "1", Some("2"), false),
+            span(server, "2", Some("1"), false),
+        ];
+        assert!(format!("{:#}", is_one_tree(&circle).unwrap_err()).contains("circle"));
+    }
+}
