@@ -171,6 +171,18 @@ impl Text {
         Self { bytes, ends }
     }
 
+    /// Bytes of all strings together.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// Whether there is not a byte.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.bytes.is_empty()
+    }
+
     /// Request method.
     #[must_use]
     pub fn method(&self) -> &[u8] {
