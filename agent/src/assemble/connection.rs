@@ -145,7 +145,7 @@ impl Connection {
         if !piece.tail.is_empty() {
             self.known(direction, piece.tail, false, &call, sink, out);
         }
-        self.behind_segment(direction, &piece, &call, sink, out);
+        self.behind_segment(direction, &call, sink, out);
     }
 
     /// The first segment of a stream. If the other stream was seen from its
@@ -172,12 +172,11 @@ impl Connection {
     fn behind_segment(
         &mut self,
         direction: Direction,
-        piece: &Piece<'_>,
         call: &Call,
         sink: &mut Sink,
         out: &mut Vec<Output>,
     ) {
-        self.chunks_may_end(direction, piece, call, sink, out);
+        self.chunks_may_end(direction, call, sink, out);
         let (socket, origins) = (self.socket, self.origins);
         let opaque = self.opaque;
         let stream = self.stream(direction);

@@ -155,7 +155,7 @@ impl Connection {
         if let Some(reply) = self.reply.take() {
             let (failure, end) = match (cause, phase) {
                 (Cause::Ended, Phase::UntilClose) => (None, last_exit),
-                (Cause::Ended, Phase::ChunksLost { .. }) => (Some(Failure::Lost), last_exit),
+                (Cause::Ended, Phase::ChunksLost(_)) => (Some(Failure::Lost), last_exit),
                 (Cause::Ended, _) => (Some(Failure::ResponseCut), at),
                 (Cause::Broken(failure), _) => (Some(failure), at),
             };

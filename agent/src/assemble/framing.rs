@@ -4,8 +4,8 @@ use super::connection::{Connection, Strange};
 use super::exchange::{Opaque, Output};
 use super::opaque;
 use super::sink::Sink;
-use super::stream::{Call, First, Partial, Phase, Piece};
-use crate::http::chunked::{Outcome, ends_body};
+use super::stream::{Call, First, Partial, Phase, Suffix};
+use crate::http::chunked::Outcome;
 use crate::http::head::{
     EndScan, MAX_HEAD, Parsed, Start, StartLine, empty_lines, looks_like_start, parse_request,
     parse_response, start_line,
@@ -64,20 +64,27 @@ impl Connection {
                     Outcome::Done => ended = true,
                     Outcome::Broken => {
                         sink.counters.chunks_lost += 1;
-                        stream.lose_chunks(false);
+                        stream.lose_chunks();
                     }
                 }
                 fed.consumed
             }
-            Phase::ChunksLost { blank } => {
+            Phase::ChunksLost(last) => {
                 // Only its first call's bytes can show that the body is over.
-                if call_start && *blank && is_plausible(bytes) && self.fits(direction, bytes) {
+                if call_start
+                    && last.may_end()
+                    && is_plausible(bytes)
+                    && self.fits(direction, bytes)
+                {
                     let end = self.stream(direction).last_exit;
                     self.message_over(direction, end, sink, out);
                     return 0;
                 }
                 let stream = self.stream(direction);
                 stream.body.wire += bytes.len() as u64;
+                if let Phase::ChunksLost(last) = &mut stream.phase {
+                    last.extend(bytes);
+                }
                 bytes.len()
             }
             Phase::UntilClose => {
@@ -314,13 +321,12 @@ impl Connection {
                     stream.body.data += u64::from(count);
                 } else {
                     sink.counters.chunks_lost += 1;
-                    stream.lose_chunks(true);
+                    stream.lose_chunks();
                     stream.may_hide(lost);
                 }
             }
-            Phase::ChunksLost { blank } => {
-                // A message may start behind it, if not inside it.
-                *blank = true;
+            Phase::ChunksLost(last) => {
+                *last = Suffix::default();
                 stream.body.wire += u64::from(count);
                 stream.may_hide(lost);
             }
@@ -337,22 +343,14 @@ impl Connection {
     pub(super) fn chunks_may_end(
         &mut self,
         direction: Direction,
-        piece: &Piece<'_>,
         call: &Call,
         sink: &mut Sink,
         out: &mut Vec<Output>,
     ) {
-        let last = if piece.tail.is_empty() && piece.unknown == 0 {
-            piece.head
-        } else {
-            piece.tail
-        };
-        let stream = self.stream(direction);
-        if let Phase::ChunksLost { blank } = &mut stream.phase {
-            *blank = last.is_empty() || last.ends_with(b"\n\r\n") || last.ends_with(b"\n\n");
-            if ends_body(last) {
-                self.message_over(direction, call.exit, sink, out);
-            }
+        if let Phase::ChunksLost(last) = &self.stream(direction).phase
+            && last.ends_body()
+        {
+            self.message_over(direction, call.exit, sink, out);
         }
     }
 

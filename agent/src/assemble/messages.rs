@@ -174,7 +174,7 @@ impl Connection {
     fn responses_are_quiet(&mut self, sink: &mut Sink, out: &mut Vec<Output>) -> bool {
         let direction = self.responses();
         let stream = self.stream(direction);
-        if let Phase::ChunksLost { .. } = stream.phase {
+        if let Phase::ChunksLost(_) = stream.phase {
             let end = stream.last_exit;
             if !self.pairing.is_sliding() && self.pairing.len() <= 1 {
                 self.message_over(direction, end, sink, out);

@@ -12,6 +12,8 @@ mod connection;
 mod ends;
 mod exchange;
 mod framing;
+#[cfg(any(test, feature = "fuzzing"))]
+mod fuzz;
 mod messages;
 mod opaque;
 mod options;
@@ -25,4 +27,6 @@ mod tests;
 
 pub use assembler::Assembler;
 pub use exchange::{Began, BodySize, Exchange, Failure, Opaque, Output, Seed, Text};
+#[cfg(any(test, feature = "fuzzing"))]
+pub use fuzz::fuzz_assembler;
 pub use options::{Counters, Limits, Options};

@@ -2,7 +2,7 @@
 
 use super::exchange::BodySize;
 use crate::capture::Segment;
-use crate::http::chunked::Chunks;
+use crate::http::chunked::{Chunks, ends_body};
 use crate::http::head::EndScan;
 use crate::units::{MonoNanos, OwnerId, TcpSeq};
 
@@ -56,11 +56,17 @@ pub(super) enum Phase {
     Counted(u64),
     /// Of a chunked body.
     Chunked(Chunks),
-    /// Of a chunked body whose framing was lost. The body may have ended if
-    /// `blank` says that the last bytes were an empty line.
-    ChunksLost { blank: bool },
+    /// Of a chunked body whose framing was lost.
+    ChunksLost(Suffix),
     /// Of a body that ends with the stream.
     UntilClose,
+}
+
+/// The last bytes of a stream, as far as they are known.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Suffix {
+    bytes: [u8; 8],
+    len: u8,
 }
 
 /// Bytes of the current body.
@@ -163,10 +169,9 @@ impl Stream {
         self.hidden = Hidden::Surely;
     }
 
-    /// Chunk framing is lost; the body's end must show in another way. A
-    /// message may start behind bytes that are not known, hence `blank`.
-    pub(super) fn lose_chunks(&mut self, blank: bool) {
-        self.phase = Phase::ChunksLost { blank };
+    /// Chunk framing is lost; the body's end must show in another way.
+    pub(super) fn lose_chunks(&mut self) {
+        self.phase = Phase::ChunksLost(Suffix::default());
         self.body.lost = true;
     }
 
@@ -188,7 +193,7 @@ impl Stream {
     pub(super) fn in_body(&self) -> bool {
         matches!(
             self.phase,
-            Phase::Counted(_) | Phase::Chunked(_) | Phase::ChunksLost { .. } | Phase::UntilClose
+            Phase::Counted(_) | Phase::Chunked(_) | Phase::ChunksLost(_) | Phase::UntilClose
         )
     }
 
@@ -208,6 +213,34 @@ impl Stream {
         let to = self.next.plus((remaining - 1).min(FARTHEST_SKIP) as u32);
         self.skip_to = Some(to);
         Some(to)
+    }
+}
+
+impl Suffix {
+    /// The stream goes on with these bytes.
+    pub(super) fn extend(&mut self, bytes: &[u8]) {
+        let last = bytes.len().saturating_sub(self.bytes.len());
+        for &byte in bytes.iter().skip(last) {
+            self.bytes.rotate_left(1);
+            self.bytes[7] = byte;
+            self.len = (self.len + 1).min(8);
+        }
+    }
+
+    fn known(&self) -> &[u8] {
+        let unknown = self.bytes.len() - usize::from(self.len);
+        self.bytes.get(unknown..).unwrap_or_default()
+    }
+
+    /// Whether the body ends here if it has no trailers.
+    pub(super) fn ends_body(&self) -> bool {
+        ends_body(self.known())
+    }
+
+    /// Whether the body may end here: every body ends with an empty line.
+    pub(super) fn may_end(&self) -> bool {
+        let known = self.known();
+        known.is_empty() || known.ends_with(b"\n\r\n") || known.ends_with(b"\n\n")
     }
 }
 
