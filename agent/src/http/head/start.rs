@@ -115,6 +115,9 @@ pub fn start_line(line: &[u8]) -> Option<StartLine<'_>> {
         .iter()
         .rposition(|&byte| byte == b' ' || byte == b'\t')?;
     let (target, version) = rest.split_at_checked(space)?;
+    if looks_like_start(line) != Start::Request {
+        return None;
+    }
     let minor = version.get(1..)?.strip_prefix(RESPONSE)?;
     let target = target.trim_ascii();
     match minor {
