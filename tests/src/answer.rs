@@ -41,7 +41,7 @@ impl Answer<'_> {
             self.codes
         );
         let low = said.to_lowercase();
-        for trace in ["panicked", "backtrace", "rust_"] {
+        for trace in ["panicked", "backtrace", "rust_backtrace"] {
             ensure!(!low.contains(trace), "{trace} in the answer");
         }
         ensure!(

@@ -107,7 +107,7 @@ const CONFIGS: &[(&str, &str, &[&[&str]])] = &[
 fn probe(nodespan: &Path) -> Result<Verdict> {
     let answer = Answer {
         codes: &[0],
-        says: &[&["BTF"], &["fentry", "kprobe"]],
+        says: &[&["fentry", "kprobe"], &["layout"], &["self-test"]],
         lines: 50,
     };
     answer.of(command([nodespan]).arg("probe"))?;
@@ -167,7 +167,7 @@ fn bad_config(
         Answer {
             codes: FAILED,
             says,
-            lines: 6,
+            lines: 20,
         }
         .of(&mut start)?;
     }
