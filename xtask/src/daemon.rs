@@ -79,6 +79,11 @@ impl Daemon {
         Ok(())
     }
 
+    /// Its process id: setpriv becomes the program. Of no use through sudo.
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Whether it has ended by itself.
     ///
     /// # Errors

@@ -46,6 +46,8 @@ enum Verb {
     Vm(vm::Vm),
     Test(test::Test),
     Demo(demo::Demo),
+    #[command(hide = true)]
+    DemoStage(demo::Stage),
     Bench(bench::Bench),
 }
 
@@ -79,6 +81,7 @@ fn dispatch(verb: Verb) -> Result<i32> {
         Verb::Vm(vm) => vm.run(),
         Verb::Test(test) => test.run(),
         Verb::Demo(demo) => demo.run(),
+        Verb::DemoStage(stage) => stage.run(),
         Verb::Bench(bench) => bench.run(),
     }
 }

@@ -27,7 +27,7 @@ impl Zipkin {
     /// # Errors
     /// If the set-up is missing or the server does not start.
     pub(crate) fn start(port: u16) -> Result<Self> {
-        let jar = servers::find(&Cache::open()?)?.zipkin;
+        let jar = servers::find_zipkin(&Cache::open()?)?;
         let java = sh::which("java").context("java is missing")?;
         let port = if port == 0 { free_port()? } else { port };
         let logs = ScratchDir::new()?;

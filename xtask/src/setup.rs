@@ -21,6 +21,8 @@ pub(crate) enum Part {
     Kernels(Vec<Kernel>),
     /// Servers, clients and backends to test against.
     Servers,
+    /// Those of them that the demonstration uses.
+    Demo,
 }
 
 impl Part {
@@ -41,6 +43,7 @@ impl Part {
             Self::Qemu => "qemu",
             Self::Kernels(_) => "kernels",
             Self::Servers => "servers",
+            Self::Demo => "demo",
         }
     }
 }
@@ -69,6 +72,7 @@ pub(crate) fn ensure(parts: &[Part]) -> Result<()> {
             Part::Qemu => qemu::ensure()?,
             Part::Kernels(kernels) => kernels::ensure(&cache, kernels)?,
             Part::Servers => servers::ensure(&cache).map(drop)?,
+            Part::Demo => servers::ensure_demo(&cache)?,
         }
     }
     Ok(())

@@ -22,16 +22,15 @@ const ZIPKIN_SHA256: &str = "d8326e0ed4f43855dba81228f688554706e52578a7c782d9a90
 /// Zipkin is built for this Java.
 const JAVA: u32 = 17;
 
+/// What the demonstration takes.
+const DEMO_PACKAGES: &[&str] = &["curl", "iproute2", "nginx", "python3"];
+
 const PACKAGES: &[&str] = &[
-    "curl",
     "gcc",
-    "iproute2",
     "iputils-ping",
     "libc6-dev",
     "liburing-dev", // The io_uring server of the tests is a C program.
     "nftables",
-    "nginx",
-    "python3",
     "tcpdump",
     "wrk",
 ];
@@ -41,8 +40,6 @@ const PACKAGES: &[&str] = &[
 pub(crate) struct Servers {
     /// Envoy.
     pub(crate) envoy: PathBuf,
-    /// The Zipkin server's jar.
-    pub(crate) zipkin: PathBuf,
 }
 
 /// Brings them all.
@@ -50,18 +47,39 @@ pub(crate) struct Servers {
 /// # Errors
 /// If something cannot be fetched or installed.
 pub(crate) fn ensure(cache: &Cache) -> Result<Servers> {
+    ensure_demo(cache)?;
     apt::install(PACKAGES)?;
-    if sh::which("node").is_none() {
-        apt::install(&["nodejs"])?;
-    }
     if sh::which("go").is_none() {
         apt::install(&["golang-go"])?; // Any version has net/http.
     }
+    let envoy = envoy(cache)?;
+    Ok(Servers { envoy })
+}
+
+/// Brings what the demonstration takes: nginx, Node, Python and Zipkin.
+///
+/// # Errors
+/// If something cannot be fetched or installed.
+pub(crate) fn ensure_demo(cache: &Cache) -> Result<()> {
+    apt::install(DEMO_PACKAGES)?;
+    if sh::which("node").is_none() {
+        apt::install(&["nodejs"])?;
+    }
     java()?;
-    Ok(Servers {
-        envoy: envoy(cache)?,
-        zipkin: zipkin(cache)?,
-    })
+    zipkin(cache).map(drop)
+}
+
+/// The Zipkin server's jar that an earlier [`ensure`] or [`ensure_demo`] has
+/// brought.
+///
+/// # Errors
+/// If it is not there.
+pub(crate) fn find_zipkin(cache: &Cache) -> Result<PathBuf> {
+    let path = zipkin_path(cache);
+    if !path.exists() {
+        bail!("{} is missing: cargo xtask setup servers", path.display());
+    }
+    Ok(path)
 }
 
 /// The servers that an earlier [`ensure`] has brought.
@@ -69,16 +87,11 @@ pub(crate) fn ensure(cache: &Cache) -> Result<Servers> {
 /// # Errors
 /// If they are not there.
 pub(crate) fn find(cache: &Cache) -> Result<Servers> {
-    let servers = Servers {
-        envoy: envoy_path(cache),
-        zipkin: zipkin_path(cache),
-    };
-    for path in [&servers.envoy, &servers.zipkin] {
-        if !path.exists() {
-            bail!("{} is missing: cargo xtask setup servers", path.display());
-        }
+    let envoy = envoy_path(cache);
+    if !envoy.exists() {
+        bail!("{} is missing: cargo xtask setup servers", envoy.display());
     }
-    Ok(servers)
+    Ok(Servers { envoy })
 }
 
 fn java() -> Result<()> {
