@@ -47,6 +47,8 @@ enum Verb {
     Test(test::Test),
     Demo(demo::Demo),
     Bench(bench::Bench),
+    #[command(hide = true)]
+    BenchGuest(bench::BenchGuest),
 }
 
 fn main() -> ExitCode {
@@ -80,5 +82,6 @@ fn dispatch(verb: Verb) -> Result<i32> {
         Verb::Test(test) => test.run(),
         Verb::Demo(demo) => demo.run(),
         Verb::Bench(bench) => bench.run(),
+        Verb::BenchGuest(driver) => driver.run(),
     }
 }
