@@ -26,6 +26,7 @@ use crate::{
 
 mod figures;
 mod guest;
+mod limits;
 mod report;
 
 use figures::{Figures, Mode, Spec};

@@ -5,24 +5,11 @@ use std::fmt;
 use anyhow::{Context, Result};
 use serde::Serialize;
 
-use super::figures::{AgentFigures, Body, Figures, Load};
+use super::{
+    figures::{Body, Figures},
+    limits::{self, Check},
+};
 use crate::kernel::Kernel;
-
-/// Instructions that a traced request may cost.
-const TRACED: f64 = 17_500.0;
-/// And shall, in the end.
-const AIM: f64 = 4_500.0;
-/// Of an unwatched workload to the four empty programs, and of a socket that
-/// speaks no HTTP to an unwatched one.
-const RATIO: f64 = 1.25;
-/// Percent by which the two loads without anything may differ.
-const REPEATS: f64 = 0.5;
-/// MiB resident.
-const MEMORY: f64 = 40.0;
-/// Percent of bodies over 1 MiB that may cross the ring.
-const SHARE: f64 = 1.0;
-/// Instructions that a replayed exchange may cost.
-const REPLAYED: f64 = 2_500.0;
 
 /// Everything that was measured and what is to be thought of it.
 #[derive(Debug, Serialize)]
@@ -36,18 +23,6 @@ pub(super) struct Report {
     rows: Vec<Row>,
     instructions: Figures,
     latencies: Option<Figures>,
-}
-
-/// A figure and its limit.
-#[derive(Debug, Serialize)]
-struct Check {
-    what: &'static str,
-    /// None if it was not measured.
-    figure: Option<f64>,
-    limit: f64,
-    unit: &'static str,
-    fine: bool,
-    note: String,
 }
 
 /// A line of the table of loads.
@@ -72,10 +47,10 @@ impl Report {
         instructions: Figures,
         latencies: Option<Figures>,
     ) -> Result<Self> {
-        let base = mean(&instructions.nothing)
+        let base = limits::base(&instructions.nothing)
             .context("the load without anything could not be measured")?;
         let rows = rows(&instructions, base);
-        let mut checks = checks(&instructions, base);
+        let mut checks = limits::checks(&instructions, base);
         for (name, figures) in [
             ("instructions", Some(&instructions)),
             ("latencies", latencies.as_ref()),
@@ -122,12 +97,6 @@ impl Report {
     }
 }
 
-/// Instructions a request without anything.
-fn mean(loads: &[Load]) -> Option<f64> {
-    let count = u32::try_from(loads.len()).ok().filter(|n| *n > 0)?;
-    Some(loads.iter().map(Load::per_request).sum::<f64>() / f64::from(count))
-}
-
 fn rows(figures: &Figures, base: f64) -> Vec<Row> {
     let names = ["nothing, before", "nothing, after"];
     let loads = names
@@ -151,149 +120,6 @@ fn rows(figures: &Figures, base: f64) -> Vec<Row> {
             })
         })
         .collect()
-}
-
-fn checks(figures: &Figures, base: f64) -> Vec<Check> {
-    let extra = |load: &Option<Load>| load.as_ref().map(|load| load.per_request() - base);
-    let at_most = |what, figure: Option<f64>, limit, unit, note| Check {
-        what,
-        figure,
-        limit,
-        unit,
-        fine: figure.is_some_and(|figure| figure <= limit),
-        note,
-    };
-    let mut checks = Vec::new();
-
-    let differ = match figures.nothing.as_slice() {
-        [before, after] => Some(100.0 * (before.per_request() - after.per_request()).abs() / base),
-        _ => None,
-    };
-    checks.push(at_most(
-        "both loads without anything agree",
-        differ,
-        REPEATS,
-        "%",
-        String::new(),
-    ));
-
-    let (floor, unwatched) = (extra(&figures.floor), extra(&figures.unwatched));
-    let note = match (unwatched, floor) {
-        (Some(unwatched), Some(floor)) => format!("{unwatched:.0} to {floor:.0} instructions"),
-        _ => String::new(),
-    };
-    let ratio = unwatched
-        .zip(floor)
-        .map(|(unwatched, floor)| unwatched / floor);
-    checks.push(at_most(
-        "unwatched, to four empty programs",
-        ratio,
-        RATIO,
-        "times",
-        note,
-    ));
-
-    let with_sink = extra(&figures.traced);
-    let sink = figures.traced.as_ref().map(|load| load.of_party("sink"));
-    let traced = with_sink.zip(sink).map(|(extra, sink)| extra - sink);
-    let note = match (with_sink, sink) {
-        (Some(extra), Some(sink)) => {
-            format!("{extra:.0} with the sink's own {sink:.0}; the aim is {AIM:.0}")
-        }
-        _ => String::new(),
-    };
-    checks.push(at_most(
-        "extra instructions of a traced request",
-        traced,
-        TRACED,
-        "",
-        note,
-    ));
-
-    let agent = figures.agent.as_ref();
-    let missing = agent.map(|agent| float(missing(agent)));
-    let note = agent.map(account).unwrap_or_default();
-    checks.push(at_most("lost at that load", missing, 0.0, "", note));
-    let note = agent.map(|agent| format!("{:.1} MiB at most", mib(agent.peak_kib)));
-    let resident = agent.map(|agent| mib(agent.rss_kib));
-    checks.push(at_most(
-        "resident",
-        resident,
-        MEMORY,
-        "MiB",
-        note.unwrap_or_default(),
-    ));
-
-    let foreign = figures.foreign.as_ref();
-    let ratio = foreign.map(|foreign| foreign.watched / foreign.unwatched);
-    let note = foreign.map(|foreign| {
-        format!(
-            "{:.0} to {:.0} instructions a turn of 4 calls; {:.0} without the agent",
-            foreign.watched, foreign.unwatched, foreign.nothing
-        )
-    });
-    checks.push(at_most(
-        "no HTTP, to unwatched",
-        ratio,
-        RATIO,
-        "times",
-        note.unwrap_or_default(),
-    ));
-
-    let share = figures
-        .bodies
-        .iter()
-        .filter(|body| body.size > 1 << 20)
-        .map(|body| 100.0 * body.share())
-        .reduce(f64::max);
-    checks.push(at_most(
-        "bodies over 1 MiB in the ring",
-        share,
-        SHARE,
-        "%",
-        String::new(),
-    ));
-
-    let replayed = figures.replay.as_ref();
-    let each = replayed.map(super::figures::Replay::per_exchange);
-    let note = replayed.map(|replay| format!("{} exchanges", replay.exchanges));
-    checks.push(at_most(
-        "instructions of a replayed exchange",
-        each,
-        REPLAYED,
-        "",
-        note.unwrap_or_default(),
-    ));
-    checks
-}
-
-/// Spans that did not arrive, arrived too often, or whatever the ledger calls
-/// lost.
-fn missing(agent: &AgentFigures) -> u64 {
-    agent.served.abs_diff(agent.arrived) + agent.lost.values().sum::<u64>()
-}
-
-fn account(agent: &AgentFigures) -> String {
-    let mut text = format!(
-        "{} requests, {} spans in {} batches of {:.0} bytes a span",
-        agent.served,
-        agent.arrived,
-        agent.posts,
-        float(agent.bytes) / float(agent.arrived.max(1))
-    );
-    for (reason, count) in &agent.lost {
-        text.push_str(&format!("; {reason} {count}"));
-    }
-    text
-}
-
-fn mib(kib: u64) -> f64 {
-    float(kib) / 1024.0
-}
-
-#[expect(clippy::cast_precision_loss, reason = "counts below 2^53")]
-fn float(count: u64) -> f64 {
-    count as f64
 }
 
 impl fmt::Display for Report {
@@ -415,5 +241,116 @@ fn digits(limit: f64) -> usize {
         2
     } else {
         0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::bench::figures::{AgentFigures, Foreign, Load, Replay};
+
+    fn load(rate: f64, left_over: u64, sink: u64) -> Load {
+        Load {
+            served: 1000,
+            answered: 1000,
+            rate,
+            left_over,
+            parties: BTreeMap::from([("sink".to_owned(), sink)]),
+            latency: None,
+        }
+    }
+
+    /// 40,000 instructions a request, 1,000 for the empty programs, 1,200
+    /// unwatched, 15,000 traced and 2,000 of them the sink's.
+    fn good() -> Figures {
+        Figures {
+            nothing: vec![load(25_000.0, 0, 0), load(25_000.0, 0, 0)],
+            floor: Some(load(1e9 / 41_000.0, 0, 0)),
+            unwatched: Some(load(1e9 / 41_200.0, 0, 0)),
+            traced: Some(load(1e9 / 50_000.0, 5_000_000, 2_000_000)),
+            agent: Some(AgentFigures {
+                served: 1000,
+                arrived: 1000,
+                rss_kib: 20 << 10,
+                ..AgentFigures::default()
+            }),
+            foreign: Some(Foreign {
+                nothing: 9.0,
+                unwatched: 10.0,
+                watched: 12.0,
+            }),
+            bodies: vec![Body {
+                size: 10 << 20,
+                times: 1,
+                heads: 100,
+                ring: 100 + (1 << 10),
+                ..Body::default()
+            }],
+            replay: Some(Replay {
+                exchanges: 1064,
+                spent: 3_000_000,
+                small_exchanges: 64,
+                small_spent: 1_000_000,
+            }),
+            ..Figures::default()
+        }
+    }
+
+    fn judge(figures: Figures) -> Report {
+        Report::new(Kernel::V6_12, true, figures, None).unwrap()
+    }
+
+    fn figure(report: &Report, what: &str) -> f64 {
+        let check = report.checks.iter().find(|check| check.what == what);
+        check.unwrap().figure.unwrap()
+    }
+
+    #[test]
+    fn limits_that_are_kept() {
+        let report = judge(good());
+        assert!(report.is_fine(), "{report}");
+        let traced = figure(&report, "extra instructions of a traced request");
+        assert!((traced - 13_000.0).abs() < 1.0, "{report}");
+        let unwatched = figure(&report, "unwatched, to four empty programs");
+        assert!((unwatched - 1.2).abs() < 1e-6, "{report}");
+        let replayed = figure(&report, "instructions of a replayed exchange");
+        assert!((replayed - 2_000.0).abs() < 1e-6, "{report}");
+        assert!(report.json().is_ok());
+    }
+
+    #[test]
+    fn each_limit_that_is_not() {
+        let spoil: [fn(&mut Figures); 9] = [
+            |figures| figures.nothing[1].rate = 25_500.0,
+            |figures| figures.unwatched = Some(load(1e9 / 41_300.0, 0, 0)),
+            |figures| figures.traced = Some(load(1e9 / 60_000.0, 0, 0)),
+            |figures| figures.agent.as_mut().unwrap().arrived = 999,
+            |figures| {
+                let lost = &mut figures.agent.as_mut().unwrap().lost;
+                lost.insert("records lost: ring full".to_owned(), 1);
+            },
+            |figures| figures.agent.as_mut().unwrap().rss_kib = 41 << 10,
+            |figures| figures.bodies[0].ring = 1 << 20,
+            |figures| figures.replay = None,
+            |figures| {
+                figures.failures.insert("Envoy".to_owned(), "no".to_owned());
+            },
+        ];
+        for (n, spoil) in spoil.into_iter().enumerate() {
+            let mut figures = good();
+            spoil(&mut figures);
+            let report = judge(figures);
+            let broken = report.checks.iter().filter(|check| !check.fine).count();
+            assert_eq!(broken, 1, "spoiled {n}: {report}");
+            assert!(!report.is_fine());
+        }
+    }
+
+    #[test]
+    fn nothing_to_compare_with() {
+        let nothing = Figures::default();
+        assert!(Report::new(Kernel::V6_12, true, nothing, None).is_err());
     }
 }
