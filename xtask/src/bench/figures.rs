@@ -45,6 +45,8 @@ pub(super) struct Figures {
     pub(super) envoy: Option<Load>,
     /// Of the agent during the traced load.
     pub(super) agent: Option<AgentFigures>,
+    /// Its kernel programs during another load like that.
+    pub(super) programs: Vec<Program>,
     pub(super) foreign: Option<Foreign>,
     pub(super) bodies: Vec<Body>,
     pub(super) replay: Option<Replay>,
@@ -110,8 +112,22 @@ pub(super) struct AgentFigures {
     pub(super) lost: BTreeMap<String, u64>,
     pub(super) rss_kib: u64,
     pub(super) peak_kib: u64,
-    pub(super) programs: serde_json::Value,
     pub(super) version: String,
+}
+
+/// A kernel program, at both ends of all connections. The accounts themselves
+/// are part of what it spent.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub(super) struct Program {
+    pub(super) name: String,
+    pub(super) function: String,
+    /// Instructions that the verifier walked.
+    pub(super) verified: u64,
+    /// Requests of the load.
+    pub(super) requests: u64,
+    pub(super) runs: u64,
+    /// Nanoseconds.
+    pub(super) spent: u64,
 }
 
 /// A conversation that is no HTTP: nanoseconds a turn, of two sends and two

@@ -6,7 +6,7 @@ use std::{fs, path::PathBuf, thread, time::Duration};
 use anyhow::{Context, Result, ensure};
 use clap::Args;
 
-use super::figures::{Figures, Load, Mode, Spec};
+use super::figures::{Figures, Load, Mode, Program, Spec};
 
 mod agent;
 mod bodies;
@@ -16,6 +16,7 @@ mod http;
 mod load;
 mod nginx;
 mod place;
+mod programs;
 mod replay;
 mod sink;
 
@@ -177,7 +178,25 @@ impl Bench {
         of_agent.posts = after.posts - before.posts;
         figures.traced = Some(load);
         figures.agent = Some(of_agent);
+        if self.spec.mode == Mode::Instructions {
+            figures.programs = self.programs(&agent)?;
+        }
         agent.stop()
+    }
+
+    /// What the agent's programs cost while nginx is traced.
+    fn programs(&self, agent: &Agent) -> Result<Vec<Program>> {
+        programs::measure(agent, || {
+            let target = Target {
+                port: nginx::PORT,
+                seconds: 1,
+            };
+            let before = self.sink.totals()?;
+            let load = self.caller.measure(&self.nginx, target, &[], |served| {
+                self.sink.drained(before, Some(served)).map(drop)
+            })?;
+            Ok(load.served)
+        })
     }
 
     /// The agent watches sockets that speak no HTTP, and bodies.
@@ -207,7 +226,14 @@ impl Bench {
     fn converse(&self) -> Result<f64> {
         let unit = Unit::new("pingpong", &self.spec.out)?;
         let turns = self.spec.turns;
-        let arguments = ["--warm-up", "200", "--calls", &turns.to_string()];
+        let arguments = [
+            "--greet",
+            "1",
+            "--warm-up",
+            "200",
+            "--calls",
+            &turns.to_string(),
+        ];
         let text = unit.run(&self.spec.pingpong, &arguments)?;
         let took: u64 = text.trim().parse().context("pingpong's time")?;
         ensure!(turns > 0, "no turns");

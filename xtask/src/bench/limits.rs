@@ -179,7 +179,8 @@ fn mib(kib: u64) -> f64 {
     float(kib) / 1024.0
 }
 
+/// A count as a figure.
 #[expect(clippy::cast_precision_loss, reason = "counts below 2^53")]
-fn float(count: u64) -> f64 {
+pub(super) fn float(count: u64) -> f64 {
     count as f64
 }

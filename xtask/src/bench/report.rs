@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use super::{
     figures::{Body, Figures},
-    limits::{self, Check},
+    limits::{self, Check, float},
 };
 use crate::kernel::Kernel;
 
@@ -143,6 +143,7 @@ impl fmt::Display for Report {
             )?;
         }
         self.parties(f)?;
+        self.programs(f)?;
         self.bodies(f)?;
         self.latencies(f)?;
         writeln!(f, "\n{:<40} {:>10} {:>14}", "", "measured", "limit")?;
@@ -183,6 +184,30 @@ impl Report {
                 write!(f, " {party} {:.0} ", load.of_party(party))?;
             }
             writeln!(f)?;
+        }
+        Ok(())
+    }
+
+    fn programs(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.instructions.programs.is_empty() {
+            return Ok(());
+        }
+        writeln!(
+            f,
+            "\n{:<30} {:>14} {:>16} {:>10}",
+            "kernel programs, traced", "runs/request", "instructions", "a run"
+        )?;
+        for program in &self.instructions.programs {
+            let (runs, spent) = (float(program.runs), float(program.spent));
+            let requests = float(program.requests.max(1));
+            writeln!(
+                f,
+                "{:<30} {:>14.2} {:>16.0} {:>10.0}",
+                format!("{} ({})", program.name, program.function),
+                runs / requests,
+                spent / requests,
+                spent / runs.max(1.0)
+            )?;
         }
         Ok(())
     }

@@ -115,19 +115,23 @@ impl Agent {
         // The accounts are brought up to date once a second.
         thread::sleep(Duration::from_millis(2200));
         let status = self.status()?;
-        let process = *self
-            .unit
-            .processes()?
-            .first()
-            .context("the agent is gone")?;
+        let process = self.process()?;
         Ok(AgentFigures {
             lost: losses(&status["ledger"]),
             rss_kib: place::memory(process, "VmRSS")?,
             peak_kib: place::memory(process, "VmHWM")?,
-            programs: status["probes"]["programs"].clone(),
             version: status["version"].as_str().unwrap_or_default().to_owned(),
             ..AgentFigures::default()
         })
+    }
+
+    /// Its process.
+    ///
+    /// # Errors
+    /// If it has ended.
+    pub(super) fn process(&self) -> Result<u32> {
+        let processes = self.unit.processes()?;
+        processes.first().copied().context("the agent is gone")
     }
 
     /// Ends it; it drains before it goes.
