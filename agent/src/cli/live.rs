@@ -108,7 +108,7 @@ fn read(
             }
             assembler.push(record, &mut outputs);
         });
-        ledger.records.read.add(read as u64);
+        ledger.records.read.set(live.records_read());
         let now = now();
         if now.since(expired_at) > EXPIRY {
             expired_at = now;

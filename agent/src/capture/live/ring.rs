@@ -26,6 +26,7 @@ pub struct Live {
     linger: Duration,
     idle: u32,
     malformed: u64,
+    read: u64,
     logger: Option<aya_log::EbpfLogger<&'static dyn log::Log>>,
     /// Held for their links: dropping them detaches the programs.
     _probes: Probes,
@@ -70,6 +71,7 @@ impl Live {
             linger: options.linger,
             idle: 0,
             malformed: 0,
+            read: 0,
             logger,
             _probes: probes,
         };
@@ -92,6 +94,7 @@ impl Live {
                 None => self.malformed += 1,
             }
         }
+        self.read += read as u64;
         self.idle = if read == 0 {
             self.idle.saturating_add(1)
         } else {
@@ -160,6 +163,12 @@ impl Live {
             });
             let _kept = self.ignored.set(slot, empty, 0);
         }
+    }
+
+    /// Records read since the start, those of the self-test included.
+    #[must_use]
+    pub fn records_read(&self) -> u64 {
+        self.read
     }
 
     /// Records that could not be decoded: none, unless the object and the
