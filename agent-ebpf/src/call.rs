@@ -325,7 +325,7 @@ pub(crate) fn close(sk: Sock) {
 
 /// The number of a pointer; see [`Local::cell`].
 #[inline(always)]
-fn number(local: *mut Local, sk: Sock) -> u64 {
+pub(crate) fn number(local: *mut Local, sk: Sock) -> u64 {
     // SAFETY: a live map value of this CPU and program.
     unsafe {
         core::ptr::write_volatile((&raw mut (*local).cell).cast(), sk);

@@ -16,6 +16,7 @@ mod call;
 mod chunks;
 mod emit;
 mod globals;
+mod inside;
 mod kprobes;
 mod maps;
 mod mem;
@@ -113,6 +114,23 @@ fn sendpage_exit(ctx: FExitContext) -> u32 {
     if let Some(owner) = owner::watched() {
         tell!(&ctx, "tcp_sendpage returned {} to owner {}", ret, owner);
         paged::<Direct>(ctx.arg(0), ret, owner);
+    }
+    0
+}
+
+// (skb, offset, to, len). Attached only while a thread is in a receive that
+// began before the programs were there.
+#[fexit(function = "skb_copy_datagram_iter")]
+fn copy_exit(ctx: FExitContext) -> u32 {
+    let ret: i32 = ctx.arg(4);
+    let thread = bpf_get_current_pid_tgid() as u32;
+    if ret != 0 || maps::INSIDE.get_ptr(thread).is_none() {
+        return 0;
+    }
+    if let Some(owner) = owner::watched() {
+        let skb: *const u8 = ctx.arg(0);
+        let to: *const u8 = ctx.arg(2);
+        inside::copied(skb, ctx.arg(1), to, ctx.arg(3), owner);
     }
     0
 }

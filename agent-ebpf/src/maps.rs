@@ -38,6 +38,11 @@ pub(crate) static SKIPS: HashMap<u64, Skip> = HashMap::with_max_entries(32768, 0
 #[map]
 pub(crate) static IGNORED: Array<IgnoredSocket> = Array::with_max_entries(IGNORED_SLOTS, 0);
 
+/// Threads that were inside `tcp_recvmsg` when the programs were attached: the
+/// exit program does not see that call return.
+#[map]
+pub(crate) static INSIDE: HashMap<u32, u32> = HashMap::with_max_entries(65536, 0);
+
 /// Sends under way, by thread id.
 #[map]
 pub(crate) static ENTRIES: Array<Entry> = Array::with_max_entries(ENTRY_SLOTS, 0);

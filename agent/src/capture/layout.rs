@@ -83,6 +83,9 @@ impl Kernel {
             sock_cgroup: either("sock.sk_cgrp_data.cgroup", "sock.sk_cgrp_data.val")?,
             cgroup_kn: at("cgroup.kn")?,
             kn_id: at("kernfs_node.id")?,
+            protocol: at("sock.sk_protocol")?,
+            skb_sock: at("sk_buff.sk")?,
+            skb_seq: at("sk_buff.cb")?.wrapping_add(at("tcp_skb_cb.seq")?),
         };
         expect(
             btf,

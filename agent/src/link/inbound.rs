@@ -130,7 +130,10 @@ impl Node {
     /// Whether this server exchange can have caused that client exchange
     /// (rule 3).
     pub(super) fn can_cause(&self, client: &Self, grace: u64) -> bool {
+        // Over loopback both halves of a hop can be one workload's; the server
+        // half of a call is its effect, not its cause.
         !self.abandoned
+            && self.identity.hop != client.identity.hop
             && self.start <= client.start
             && self
                 .end

@@ -10,6 +10,7 @@ use aya::programs::{FEntry, FExit, KProbe, ProgramError};
 use aya::{Ebpf, EbpfLoader};
 use rustix::thread::CapabilitySet;
 
+use super::inside::Inside;
 use super::report::{ProgramReport, Report};
 use super::{LiveError, Options, object};
 use crate::capture::btf::Btf;
@@ -23,7 +24,12 @@ pub(super) struct Probes {
     pub(super) by_cgroup: bool,
     pub(super) kprobes: bool,
     pub(super) degraded: Vec<String>,
+    /// Threads inside a receive that began before the programs were there.
+    pub(super) inside: Option<Inside>,
 }
+
+/// The program for them.
+const COPY: &str = "copy_exit";
 
 const BTF_PATH: &str = "/sys/kernel/btf/vmlinux";
 
@@ -60,6 +66,7 @@ impl Probes {
             by_cgroup,
             kprobes: options.force_kprobes,
             degraded: Vec::new(),
+            inside: None,
         };
         if by_cgroup {
             probes.attach_all(object, options, &btf)?;
@@ -94,6 +101,7 @@ impl Probes {
         }
         // What is attached already goes with the object it came from.
         self.programs.clear();
+        self.inside = None;
         self.ebpf = open(object, &self.kernel, self.by_cgroup, options, btf)?;
         self.kprobes = true;
         self.degraded
@@ -104,7 +112,12 @@ impl Probes {
 
     fn attach_kprobes(&mut self) -> Result<(), LiveError> {
         self.kprobe("kprobe_close", "tcp_close")?;
-        self.kprobe("kprobe_recv", "tcp_recvmsg")?;
+        let receive = if self.kernel.recvmsg_flags == 4 {
+            "kprobe_recv_4"
+        } else {
+            "kprobe_recv_3"
+        };
+        self.kprobe(receive, "tcp_recvmsg")?;
         self.kprobe("kretprobe_recv", "tcp_recvmsg")?;
         self.kprobe("kprobe_send", "tcp_sendmsg")?;
         self.kprobe("kretprobe_send", "tcp_sendmsg")?;
@@ -159,6 +172,7 @@ impl Probes {
     }
 
     fn attach(&mut self, btf: &aya::Btf) -> Result<(), LiveError> {
+        self.watch_inside(btf)?;
         // The close first: a socket that is tracked must be forgotten again.
         self.entry("close", "tcp_close", btf)?;
         let receive = match self.kernel.recvmsg_arity {
@@ -172,7 +186,37 @@ impl Probes {
         if self.kernel.sendpage {
             self.exit("sendpage_exit", "tcp_sendpage", btf)?;
         }
+        if let Some(inside) = &mut self.inside {
+            inside.look();
+        }
         Ok(())
+    }
+
+    /// Watches the threads that are inside a receive already, if there are
+    /// any; those that enter one meanwhile are added once all is attached.
+    fn watch_inside(&mut self, btf: &aya::Btf) -> Result<(), LiveError> {
+        let map = self.ebpf.take_map("INSIDE");
+        let map = map.and_then(|map| aya::maps::HashMap::try_from(map).ok());
+        let Some(map) = map else {
+            return Err(LiveError::NoProbes(
+                "the kernel object has no map INSIDE".to_owned(),
+            ));
+        };
+        let mut inside = Inside::new(map);
+        inside.look();
+        self.exit(COPY, "skb_copy_datagram_iter", btf)?;
+        self.inside = Some(inside);
+        Ok(())
+    }
+
+    /// Detaches the program for threads inside a receive: there are none left.
+    pub(super) fn unwatch_inside(&mut self) {
+        self.inside = None;
+        if let Some(aya::programs::Program::FExit(program)) = self.ebpf.program_mut(COPY)
+            && let Err(error) = program.unload()
+        {
+            tracing::debug!("{COPY} stays: {error}");
+        }
     }
 
     fn entry(
@@ -225,7 +269,6 @@ fn open(
     let settings = Settings {
         by_cgroup: u32::from(by_cgroup),
         wake_bytes: options.ring_bytes / 4,
-        recv_flags: u32::try_from(kernel.recvmsg_flags).unwrap_or_default(),
     };
     EbpfLoader::new()
         .btf(Some(btf))

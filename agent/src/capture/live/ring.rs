@@ -29,7 +29,7 @@ pub struct Live {
     read: u64,
     logger: Option<aya_log::EbpfLogger<&'static dyn log::Log>>,
     /// Held for their links: dropping them detaches the programs.
-    _probes: Probes,
+    probes: Probes,
 }
 
 /// Empty rounds after which the reader goes to sleep until it is woken.
@@ -73,7 +73,7 @@ impl Live {
             malformed: 0,
             read: 0,
             logger,
-            _probes: probes,
+            probes,
         };
         report.self_test = selftest::run(&mut live)?;
         control.ignore_self(by_cgroup)?;
@@ -85,10 +85,16 @@ impl Live {
         if let Some(logger) = &mut self.logger {
             logger.flush();
         }
+        self.tidy_inside();
         let mut read = 0;
         while read < budget {
             let Some(item) = self.ring.next() else { break };
             read += 1;
+            if let Some(inside) = &mut self.probes.inside
+                && let Some(raw) = read_raw(&item)
+            {
+                inside.see(&raw);
+            }
             match decode(&item) {
                 Some(record) => sink(&record),
                 None => self.malformed += 1,
@@ -176,6 +182,16 @@ impl Live {
     #[must_use]
     pub fn malformed(&self) -> u64 {
         self.malformed
+    }
+
+    fn tidy_inside(&mut self) {
+        let Some(inside) = &mut self.probes.inside else {
+            return;
+        };
+        inside.tidy();
+        if inside.is_empty() {
+            self.probes.unwatch_inside();
+        }
     }
 
     fn has_data(&self) -> bool {
