@@ -116,7 +116,7 @@ impl Connection {
         };
         let mut piece = Piece::of(segment);
         if !self.stream(direction).started {
-            self.begin(segment);
+            self.begin(segment, sink);
         }
         let stream = self.stream(direction);
         if segment.seq != stream.next {
@@ -149,9 +149,9 @@ impl Connection {
     }
 
     /// The first segment of a stream. If the other stream was seen from its
-    /// first byte, what is missing from this one is lost; otherwise the
-    /// connection is picked up here.
-    fn begin(&mut self, segment: &Segment<'_>) {
+    /// first byte, what is missing from this one is lost, and the other way
+    /// round; otherwise the connection is picked up here.
+    fn begin(&mut self, segment: &Segment<'_>, sink: &mut Sink) {
         let origins = self.origins;
         let origin = match segment.direction {
             Direction::In => origins.peer,
@@ -163,7 +163,11 @@ impl Connection {
             },
         };
         let at_origin = origins.known && segment.seq == origin;
+        let fresh_before = self.fresh;
         self.fresh |= at_origin;
+        if at_origin && self.requests().is_some_and(|d| d != segment.direction) && !fresh_before {
+            self.pairing.requests_were_hidden(sink);
+        }
         let fresh = self.fresh && origins.known && !segment.seq.before(origin);
         let stream = self.stream(segment.direction);
         stream.begin(if fresh { origin } else { segment.seq }, fresh);

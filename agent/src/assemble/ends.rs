@@ -4,7 +4,7 @@ use super::connection::Connection;
 use super::exchange::{Failure, Output};
 use super::pairing::{Answers, Reply};
 use super::sink::Sink;
-use super::stream::Phase;
+use super::stream::{Hidden, Phase};
 use crate::http::head::{StartLine, start_line};
 use crate::units::{Direction, MonoNanos, Side};
 
@@ -123,6 +123,7 @@ impl Connection {
         if let Some(partial) = stream.partial.take() {
             sink.release(partial.bytes.len());
         }
+        stream.hidden = stream.unseen();
         stream.idle();
         let serial = self.body_of.take();
         if cut && let Some(exchange) = serial.and_then(|serial| self.pairing.find(serial)) {
@@ -145,7 +146,9 @@ impl Connection {
             Direction::Out
         };
         self.store_request_body();
+        let requests = self.requests().map(|d| self.stream(d).unseen());
         let stream = self.stream(direction);
+        let all_seen = requests == Some(Hidden::None) && stream.unseen() == Hidden::None;
         let phase = stream.phase;
         let last_exit = stream.last_exit;
         if let Some(reply) = self.cut_head(direction, sink, out) {
@@ -171,7 +174,7 @@ impl Connection {
             Cause::Ended => Failure::NoResponse,
             Cause::Broken(failure) => failure,
         };
-        self.pairing.end(failure, at, sink, out);
+        self.pairing.end(failure, all_seen, at, sink, out);
     }
 
     /// A response head that is cut short still says its status, if its first

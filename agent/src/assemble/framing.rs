@@ -3,6 +3,7 @@
 use super::connection::{Connection, Strange};
 use super::exchange::{Opaque, Output};
 use super::opaque;
+use super::plausible::is_plausible;
 use super::sink::Sink;
 use super::stream::{Call, First, Partial, Phase, Suffix};
 use crate::http::chunked::Outcome;
@@ -415,14 +416,4 @@ impl Partial {
         }
         true
     }
-}
-
-/// Whether a message may start like this where none must: a body's text often
-/// begins with a word and a space, and seldom with one in capitals, as methods
-/// are by convention (RFC 9110 section 9.1).
-fn is_plausible(bytes: &[u8]) -> bool {
-    bytes
-        .iter()
-        .take_while(|&&byte| byte != b' ' && byte != b'/')
-        .all(|byte| byte.is_ascii_uppercase() || matches!(byte, b'-' | b'_'))
 }

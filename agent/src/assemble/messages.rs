@@ -34,13 +34,19 @@ impl Connection {
         sink.counters.heads_lenient += u64::from(head.lenient);
         let now = first.call.exit;
         let hidden = std::mem::take(&mut self.stream(direction).hidden);
-        let quiet = self.responses_are_quiet(sink, out);
-        self.pairing.before_request(hidden, quiet, now, sink, out);
+        let start = match side {
+            Side::Client => first.call.entry,
+            Side::Server => first.call.exit,
+        };
+        let quiet = self.responses_are_quiet(start, sink, out);
+        let replies = self.responses();
+        let replies = quiet.then_some(self.stream(replies).unseen());
+        self.pairing.before_request(hidden, replies, now, sink, out);
         if self.pairing.len() >= sink.options.limits.pipelined {
             self.pairing.lose_all(now, sink, out);
         }
 
-        let began = self.began(side, head, bytes, first, sink.serial());
+        let began = self.began(side, head, bytes, first, start, sink.serial());
         let asks = match head.method {
             b"HEAD" => Asks::Head,
             b"CONNECT" => Asks::Connect,
@@ -169,16 +175,33 @@ impl Connection {
         })
     }
 
-    /// Whether no response is under way. One whose framing was lost is over
-    /// when the next request begins, unless the client pipelines.
-    fn responses_are_quiet(&mut self, sink: &mut Sink, out: &mut Vec<Output>) -> bool {
+    /// Whether no response is under way when a request begins.
+    ///
+    /// Unless the client pipelines, one whose framing was lost is over by now,
+    /// and so is one that nobody had asked for: it may have answered a `HEAD`
+    /// that was not seen, so that its body never comes.
+    fn responses_are_quiet(
+        &mut self,
+        start: MonoNanos,
+        sink: &mut Sink,
+        out: &mut Vec<Output>,
+    ) -> bool {
         let direction = self.responses();
+        let client = self.side == Some(Side::Client);
         let stream = self.stream(direction);
-        if let Phase::ChunksLost(_) = stream.phase {
-            let end = stream.last_exit;
-            if !self.pairing.is_sliding() && self.pairing.len() <= 1 {
-                self.message_over(direction, end, sink, out);
+        let end = stream.last_exit;
+        let framing_lost = matches!(stream.phase, Phase::ChunksLost(_));
+        let over = match &self.reply {
+            None => false,
+            Some(_) if self.pairing.is_sliding() => false,
+            Some(reply) if reply.answers == Answers::Nobody => {
+                // At a client it may be the answer to this very request.
+                self.pairing.is_empty() && !(client && start < reply.first_byte)
             }
+            Some(_) => framing_lost && self.pairing.len() <= 1,
+        };
+        if over {
+            self.message_over(direction, end, sink, out);
         }
         let phase = self.stream(direction).phase;
         self.reply.is_none() && matches!(phase, Phase::Idle | Phase::Seek)
@@ -255,6 +278,20 @@ impl Connection {
             let reply = Reply { end, body, ..reply };
             let client = self.side == Some(Side::Client);
             self.pairing.complete(reply, client, sink, out);
+            if reply.answers == Answers::Nobody {
+                self.requests_are_next();
+            }
+        }
+    }
+
+    /// Behind a response whose request was not seen the next one begins,
+    /// unless its body is still under way.
+    fn requests_are_next(&mut self) {
+        if let Some(direction) = self.requests() {
+            let stream = self.stream(direction);
+            if matches!(stream.phase, Phase::Seek) {
+                stream.phase = Phase::Idle;
+            }
         }
     }
 
@@ -272,6 +309,8 @@ impl Connection {
         }
         stream.lose_start();
         if self.side.is_some() && self.requests() != Some(direction) {
+            // This response is accounted for; others may be behind it.
+            self.stream(direction).hidden = Hidden::Maybe;
             self.store_request_body();
             self.pairing.response_lost(call.exit, sink, out);
         }
@@ -283,6 +322,7 @@ impl Connection {
         head: &RequestHead<'_>,
         bytes: &[u8],
         first: &First,
+        start: MonoNanos,
         serial: u64,
     ) -> Began {
         let seed = if head.context.ids.is_some() {
@@ -306,10 +346,7 @@ impl Connection {
             pid: first.call.pid,
             local: self.local,
             peer: self.peer,
-            start: match side {
-                Side::Client => first.call.entry,
-                Side::Server => first.call.exit,
-            },
+            start,
         }
     }
 

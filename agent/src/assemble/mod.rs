@@ -18,6 +18,7 @@ mod messages;
 mod opaque;
 mod options;
 mod pairing;
+mod plausible;
 mod sink;
 mod stream;
 mod table;

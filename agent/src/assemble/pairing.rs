@@ -13,8 +13,8 @@
 //!   hidden request is the one it answered, and nothing is in doubt.
 //! - **Bytes of responses are missing** where a message had to start. Every
 //!   open request is in doubt.
-//! - In doubt, finished responses are kept. When the next request begins and
-//!   no response is under way, everything before it is answered: if no bytes
+//! - In doubt, finished responses are kept. When a request begins behind one
+//!   of them and none is under way, everything before it is answered: if no bytes
 //!   of requests are missing before it, the last response answers the last
 //!   request, and so on backwards; what is left over is lost. If bytes are
 //!   missing, the kept responses may answer hidden requests, and all is lost.
@@ -47,10 +47,14 @@ pub(super) struct Pairing {
     queue: VecDeque<Open>,
     /// So many of the oldest requests are answered by the next responses.
     certain: usize,
+    /// So many of the newest requests have no bytes missing between them.
+    contiguous: usize,
     /// Responses since the last request that nobody had asked for.
     unasked: u32,
     /// A response has come since the queue was last empty.
     replied: bool,
+    /// A response has come since the last request.
+    answered_since: bool,
     /// The client keeps several requests on their way.
     sliding: bool,
     /// It did when doubt arose.
@@ -153,19 +157,22 @@ impl Pairing {
         self.rare.get_or_insert_default()
     }
 
-    /// A request begins; `quiet` if no response is under way.
+    /// A request begins. `before`: what is missing before it. `replies`: what
+    /// is missing behind the last response, if none is under way.
     pub(super) fn before_request(
         &mut self,
         before: Hidden,
-        quiet: bool,
+        replies: Option<Hidden>,
         now: MonoNanos,
         sink: &mut Sink,
         out: &mut Vec<Output>,
     ) {
-        if quiet && self.in_doubt() {
+        let quiet = replies.is_some();
+        if quiet && self.answered_since && self.in_doubt() {
             let kept = self.rare.as_ref().map_or(0, |rare| rare.kept.len());
             self.hopeless |= self.sliding;
-            if before == Hidden::None && !self.sliding {
+            let seen = before == Hidden::None && replies == Some(Hidden::None);
+            if seen && !self.sliding {
                 self.align(now, sink, out);
             } else {
                 self.lose_all(now, sink, out);
@@ -173,6 +180,9 @@ impl Pairing {
             // They answered what is hidden, as any other that nobody asked
             // for.
             self.unasked += u32::try_from(kept).unwrap_or(u32::MAX);
+        }
+        if before > Hidden::None {
+            self.contiguous = 0;
         }
         let accounted = self.queue.is_empty() && quiet && self.unasked > 0 && !self.sliding;
         if before == Hidden::Surely && !accounted {
@@ -191,10 +201,12 @@ impl Pairing {
         }
         open.behind_reply = self.replied;
         self.queue.push_back(open);
+        self.contiguous += 1;
         if certain {
             self.certain = self.queue.len();
         }
         self.unasked = 0;
+        self.answered_since = false;
     }
 
     /// Takes the response that came before the record of the only open
@@ -215,6 +227,16 @@ impl Pairing {
                 .is_some_and(|open| open.exchange.began.start < reply.first_byte)
     }
 
+    /// The first response begins, and requests are missing before the first
+    /// one that was seen.
+    pub(super) fn requests_were_hidden(&mut self, sink: &mut Sink) {
+        if !self.queue.is_empty() {
+            sink.counters.doubts += 1;
+            self.certain = 0;
+            self.rare().hidden = true;
+        }
+    }
+
     /// Responses are missing before the one that begins now.
     pub(super) fn response_gap(&mut self, before: Hidden, sink: &mut Sink) {
         if !self.queue.is_empty() {
@@ -223,6 +245,8 @@ impl Pairing {
             self.hopeless |= self.sliding;
             let rare = self.rare();
             rare.gap = rare.gap.max(before);
+            // They cannot be counted back to any more.
+            rare.kept.clear();
         }
     }
 
@@ -248,7 +272,11 @@ impl Pairing {
             rare.absorbed = true;
             return (Answers::Nobody, Some(Asks::Any));
         }
-        if self.queue.iter().any(|open| open.asks != asks) {
+        // The oldest one's response is missing, if it is not all that is open.
+        let missing = rare.gap == Hidden::Surely && !rare.hidden && self.queue.len() > 1;
+        let mut candidates = self.queue.iter().skip(usize::from(missing));
+        let asks = candidates.next().map_or(asks, |open| open.asks);
+        if candidates.any(|open| open.asks != asks) {
             self.lose_all(now, sink, out);
             return (Answers::Nobody, None);
         }
@@ -263,6 +291,7 @@ impl Pairing {
         sink: &mut Sink,
         out: &mut Vec<Output>,
     ) {
+        self.answered_since = true;
         match reply.answers {
             Answers::Known(serial) => {
                 let front = self.queue.front();
@@ -309,6 +338,7 @@ impl Pairing {
 
     /// The response to the oldest request was seen and its head was lost.
     pub(super) fn response_lost(&mut self, now: MonoNanos, sink: &mut Sink, out: &mut Vec<Output>) {
+        self.answered_since = true;
         if self.certain > 0
             && let Some(open) = self.queue.pop_front()
         {
@@ -318,10 +348,20 @@ impl Pairing {
         }
     }
 
-    /// Everything is answered: gives the kept responses out from the back.
+    /// Everything is answered: gives the kept responses out from the back,
+    /// unless one would come before its request.
     fn align(&mut self, now: MonoNanos, sink: &mut Sink, out: &mut Vec<Output>) {
         let kept = self.end_doubt();
-        let pairs = kept.len().min(self.queue.len());
+        let possible = self
+            .queue
+            .iter()
+            .rev()
+            .zip(kept.iter().rev())
+            .all(|(open, reply)| open.exchange.began.start <= reply.first_byte);
+        if !possible {
+            return self.give_up(Failure::Lost, now, sink, out);
+        }
+        let pairs = kept.len().min(self.queue.len()).min(self.contiguous);
         let lost = self.queue.len() - pairs;
         for open in self.queue.drain(..lost) {
             unanswered(open, Failure::Lost, now, sink, out);
@@ -343,10 +383,12 @@ impl Pairing {
         self.rare.take().map(|rare| rare.kept).unwrap_or_default()
     }
 
-    /// No more responses will come.
+    /// No more responses will come. `all_seen`: nothing is missing behind the
+    /// last messages.
     pub(super) fn end(
         &mut self,
         failure: Failure,
+        all_seen: bool,
         now: MonoNanos,
         sink: &mut Sink,
         out: &mut Vec<Output>,
@@ -355,7 +397,7 @@ impl Pairing {
             let rare = self.rare.get_or_insert_default();
             let missing = usize::from(rare.gap == Hidden::Surely && !rare.hidden);
             let all_else_is_there = rare.kept.len() + missing == self.queue.len();
-            let guessed = rare.absorbed || self.sliding;
+            let guessed = rare.absorbed || self.sliding || !all_seen;
             if !rare.kept.is_empty() && all_else_is_there && !guessed {
                 self.align(now, sink, out);
             } else {

@@ -183,6 +183,14 @@ impl Stream {
         }
     }
 
+    /// Whether messages may have gone by unseen up to here.
+    pub(super) fn unseen(&self) -> Hidden {
+        match self.phase {
+            Phase::Seek | Phase::ChunksLost(_) => self.hidden.max(Hidden::Maybe),
+            _ => self.hidden,
+        }
+    }
+
     /// Whether missing bytes are those the source was asked to skip.
     pub(super) fn skipped(&self, count: u32) -> bool {
         self.skip_to
@@ -240,7 +248,10 @@ impl Suffix {
     /// Whether the body may end here: every body ends with an empty line.
     pub(super) fn may_end(&self) -> bool {
         let known = self.known();
-        known.is_empty() || known.ends_with(b"\n\r\n") || known.ends_with(b"\n\n")
+        let ends: [&[u8]; 2] = [b"\n\r\n", b"\n\n"];
+        // As far as its bytes are known.
+        ends.iter()
+            .any(|end| known.ends_with(end) || end.ends_with(known))
     }
 }
 

@@ -404,6 +404,12 @@ fn picked_up_at_the_next_message() {
         .recv(ok(6));
     assert_eq!(socket.told(), "GET /1 200 0>6");
 
+    // A method that nobody knows, behind the first response.
+    let mut socket = Socket::old();
+    socket.recv("FROB /1 HTTP/1.1\r\n\r\n").send(ok(5));
+    socket.recv("FROB /2 HTTP/1.1\r\n\r\n").send(ok(6));
+    assert_eq!(socket.told(), "FROB /2 200 0>6");
+
     let mut socket = Socket::old();
     socket.send(get("/1")).recv(ok(6));
     assert_eq!(socket.told(), "GET /1 200 0>6");
@@ -529,7 +535,7 @@ fn state_expires() {
     socket.assembler.expire(silent, &mut socket.out);
     assert_eq!(socket.told(), "GET /1 - 0>0 expired");
 
-    socket.recv(get("/2")).send(ok(1));
+    socket.send(ok(0)).recv(get("/2")).send(ok(1));
     let idle = MonoNanos(socket.now + limits.idle + 100);
     socket.assembler.expire(idle, &mut socket.out);
     assert_eq!(socket.assembler.connections(), 0);
