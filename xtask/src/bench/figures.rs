@@ -140,6 +140,9 @@ pub(super) struct Foreign {
     pub(super) unwatched: f64,
     /// Its owner is watched, the socket remembered.
     pub(super) watched: f64,
+    /// Its owner is of no interest but has never spoken HTTP, so that the
+    /// agent may not know.
+    pub(super) undecided: f64,
 }
 
 /// How much of bodies of one size crossed the ring.

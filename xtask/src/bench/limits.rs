@@ -116,12 +116,12 @@ pub(super) fn checks(figures: &Figures, base: f64) -> Vec<Check> {
     let ratio = foreign.map(|foreign| foreign.watched / foreign.unwatched);
     let note = foreign.map(|foreign| {
         format!(
-            "{:.0} to {:.0} instructions a turn of 4 calls; {:.0} without the agent",
-            foreign.watched, foreign.unwatched, foreign.nothing
+            "whole calls; of ours alone {:.2}",
+            (foreign.watched - foreign.nothing) / (foreign.unwatched - foreign.nothing)
         )
     });
     checks.push(at_most(
-        "no HTTP, to unwatched",
+        "sockets without HTTP, to unwatched",
         ratio,
         RATIO,
         "times",

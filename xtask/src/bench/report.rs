@@ -144,6 +144,7 @@ impl fmt::Display for Report {
         }
         self.parties(f)?;
         self.programs(f)?;
+        self.foreign(f)?;
         self.bodies(f)?;
         self.latencies(f)?;
         writeln!(f, "\n{:<40} {:>10} {:>14}", "", "measured", "limit")?;
@@ -208,6 +209,27 @@ impl Report {
                 spent / requests,
                 spent / runs.max(1.0)
             )?;
+        }
+        Ok(())
+    }
+
+    fn foreign(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Some(foreign) = &self.instructions.foreign else {
+            return Ok(());
+        };
+        writeln!(
+            f,
+            "\n{:<30} {:>14} {:>16}",
+            "sockets without HTTP", "a call", "of it ours"
+        )?;
+        for (what, turn) in [
+            ("nothing", foreign.nothing),
+            ("not watched", foreign.unwatched),
+            ("not watched, never HTTP", foreign.undecided),
+            ("watched", foreign.watched),
+        ] {
+            let ours = turn - foreign.nothing;
+            writeln!(f, "{what:<30} {:>14.0} {:>16.0}", turn / 4.0, ours / 4.0)?;
         }
         Ok(())
     }
@@ -305,6 +327,7 @@ mod tests {
                 nothing: 9.0,
                 unwatched: 10.0,
                 watched: 12.0,
+                undecided: 12.0,
             }),
             bodies: vec![Body {
                 size: 10 << 20,
