@@ -113,6 +113,8 @@ pub(super) struct AgentFigures {
     pub(super) rss_kib: u64,
     pub(super) peak_kib: u64,
     pub(super) version: String,
+    /// Processor time of its threads in nanoseconds.
+    pub(super) threads: BTreeMap<String, u64>,
 }
 
 /// A kernel program, at both ends of all connections. The accounts themselves

@@ -166,12 +166,17 @@ impl Bench {
         self.warm_up(nginx::PORT)?;
         self.sink.drained(self.sink.totals()?, None)?;
         let before = self.sink.totals()?;
+        let threads_before = place::threads(agent.process()?)?;
         let load = self.caller.measure(
             &self.nginx,
             self.target(nginx::PORT),
             &[&agent.unit, &self.sink.unit],
             |served| self.sink.drained(before, Some(served)).map(drop),
         )?;
+        let mut threads = place::threads(agent.process()?)?;
+        for (name, spent) in &mut threads {
+            *spent -= threads_before.get(name).copied().unwrap_or_default();
+        }
         // A span too many would come now.
         let after = self.sink.drained(self.sink.totals()?, None)?;
         let mut of_agent = agent.figures()?;
@@ -179,6 +184,7 @@ impl Bench {
         of_agent.arrived = after.spans - before.spans;
         of_agent.bytes = after.bytes - before.bytes;
         of_agent.posts = after.posts - before.posts;
+        of_agent.threads = threads;
         figures.traced = Some(load);
         figures.agent = Some(of_agent);
         if self.spec.mode == Mode::Instructions {

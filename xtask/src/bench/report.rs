@@ -186,6 +186,14 @@ impl Report {
             }
             writeln!(f)?;
         }
+        if let Some(agent) = &figures.agent {
+            write!(f, "{:<30}", "the agent's threads")?;
+            for (name, spent) in &agent.threads {
+                let each = float(*spent) / float(agent.served.max(1));
+                write!(f, " {name} {each:.0} ")?;
+            }
+            writeln!(f)?;
+        }
         Ok(())
     }
 
