@@ -113,6 +113,8 @@ pub(super) struct AgentFigures {
     pub(super) rss_kib: u64,
     pub(super) peak_kib: u64,
     pub(super) version: String,
+    /// Processor time of its threads in nanoseconds.
+    pub(super) threads: BTreeMap<String, u64>,
 }
 
 /// A kernel program, at both ends of all connections. The accounts themselves
@@ -140,6 +142,9 @@ pub(super) struct Foreign {
     pub(super) unwatched: f64,
     /// Its owner is watched, the socket remembered.
     pub(super) watched: f64,
+    /// Its owner is of no interest but has never spoken HTTP, so that the
+    /// agent may not know.
+    pub(super) undecided: f64,
 }
 
 /// How much of bodies of one size crossed the ring.

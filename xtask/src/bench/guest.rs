@@ -93,7 +93,8 @@ impl Bench {
         attempt(&mut figures, "nothing, after", |figures| {
             figures.nothing.push(self.load(nginx::PORT, &[])?);
             if self.spec.mode == Mode::Instructions {
-                figures.foreign.get_or_insert_default().nothing = self.converse()?;
+                figures.foreign.get_or_insert_default().nothing =
+                    self.converse("pingpong", true)?;
             }
             Ok(())
         });
@@ -153,7 +154,9 @@ impl Bench {
         self.warm_up(nginx::PORT)?;
         thread::sleep(Duration::from_secs(1));
         figures.unwatched = Some(self.load(nginx::PORT, &[&agent.unit])?);
-        figures.foreign.get_or_insert_default().unwatched = self.converse()?;
+        let foreign = figures.foreign.get_or_insert_default();
+        foreign.unwatched = self.converse("pingpong", true)?;
+        foreign.undecided = self.converse("stranger", false)?;
         agent.stop()
     }
 
@@ -163,12 +166,17 @@ impl Bench {
         self.warm_up(nginx::PORT)?;
         self.sink.drained(self.sink.totals()?, None)?;
         let before = self.sink.totals()?;
+        let threads_before = place::threads(agent.process()?)?;
         let load = self.caller.measure(
             &self.nginx,
             self.target(nginx::PORT),
             &[&agent.unit, &self.sink.unit],
             |served| self.sink.drained(before, Some(served)).map(drop),
         )?;
+        let mut threads = place::threads(agent.process()?)?;
+        for (name, spent) in &mut threads {
+            *spent -= threads_before.get(name).copied().unwrap_or_default();
+        }
         // A span too many would come now.
         let after = self.sink.drained(self.sink.totals()?, None)?;
         let mut of_agent = agent.figures()?;
@@ -176,6 +184,7 @@ impl Bench {
         of_agent.arrived = after.spans - before.spans;
         of_agent.bytes = after.bytes - before.bytes;
         of_agent.posts = after.posts - before.posts;
+        of_agent.threads = threads;
         figures.traced = Some(load);
         figures.agent = Some(of_agent);
         if self.spec.mode == Mode::Instructions {
@@ -204,7 +213,7 @@ impl Bench {
         let _reader = Reader::start(&self.spec.out)?;
         let units = ["nginx", "pingpong", Reader::UNIT];
         let agent = self.agent("agent-watched", &units, false)?;
-        figures.foreign.get_or_insert_default().watched = self.converse()?;
+        figures.foreign.get_or_insert_default().watched = self.converse("pingpong", true)?;
         figures.bodies = bodies::measure(&agent, &self.nginx)?;
         agent.stop()
     }
@@ -221,19 +230,14 @@ impl Bench {
         )
     }
 
-    /// Nanoseconds a turn of a conversation that is no HTTP.
+    /// Nanoseconds a turn of a conversation that is no HTTP. If it is
+    /// `introduced`, its process has spoken HTTP before.
     #[expect(clippy::cast_precision_loss, reason = "counts below 2^53")]
-    fn converse(&self) -> Result<f64> {
-        let unit = Unit::new("pingpong", &self.spec.out)?;
+    fn converse(&self, unit: &'static str, introduced: bool) -> Result<f64> {
+        let unit = Unit::new(unit, &self.spec.out)?;
         let turns = self.spec.turns;
-        let arguments = [
-            "--greet",
-            "1",
-            "--warm-up",
-            "200",
-            "--calls",
-            &turns.to_string(),
-        ];
+        let (greet, calls) = (u8::from(introduced).to_string(), turns.to_string());
+        let arguments = ["--greet", &greet, "--warm-up", "200", "--calls", &calls];
         let text = unit.run(&self.spec.pingpong, &arguments)?;
         let took: u64 = text.trim().parse().context("pingpong's time")?;
         ensure!(turns > 0, "no turns");

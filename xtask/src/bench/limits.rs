@@ -15,7 +15,7 @@ const AIM: f64 = 4_500.0;
 const RATIO: f64 = 1.25;
 /// Percent by which the two loads without anything may differ.
 const REPEATS: f64 = 0.5;
-/// MiB resident.
+/// MB resident.
 const MEMORY: f64 = 40.0;
 /// Percent of bodies over 1 MiB that may cross the ring.
 const SHARE: f64 = 1.0;
@@ -102,13 +102,13 @@ pub(super) fn checks(figures: &Figures, base: f64) -> Vec<Check> {
     let missing = agent.map(|agent| float(missing(agent)));
     let note = agent.map(account).unwrap_or_default();
     checks.push(at_most("lost at that load", missing, 0.0, "", note));
-    let note = agent.map(|agent| format!("{:.1} MiB at most", mib(agent.peak_kib)));
-    let resident = agent.map(|agent| mib(agent.rss_kib));
+    let note = agent.map(|agent| format!("{:.1} MB at its peak", megabytes(agent.peak_kib)));
+    let resident = agent.map(|agent| megabytes(agent.rss_kib));
     checks.push(at_most(
         "resident",
         resident,
         MEMORY,
-        "MiB",
+        "MB",
         note.unwrap_or_default(),
     ));
 
@@ -116,12 +116,12 @@ pub(super) fn checks(figures: &Figures, base: f64) -> Vec<Check> {
     let ratio = foreign.map(|foreign| foreign.watched / foreign.unwatched);
     let note = foreign.map(|foreign| {
         format!(
-            "{:.0} to {:.0} instructions a turn of 4 calls; {:.0} without the agent",
-            foreign.watched, foreign.unwatched, foreign.nothing
+            "whole calls; of ours alone {:.2}",
+            (foreign.watched - foreign.nothing) / (foreign.unwatched - foreign.nothing)
         )
     });
     checks.push(at_most(
-        "no HTTP, to unwatched",
+        "sockets without HTTP, to unwatched",
         ratio,
         RATIO,
         "times",
@@ -175,8 +175,9 @@ fn account(agent: &AgentFigures) -> String {
     text
 }
 
-fn mib(kib: u64) -> f64 {
-    float(kib) / 1024.0
+/// 10^6 bytes.
+fn megabytes(kib: u64) -> f64 {
+    float(kib) * 1024.0 / 1e6
 }
 
 /// A count as a figure.

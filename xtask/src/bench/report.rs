@@ -144,6 +144,7 @@ impl fmt::Display for Report {
         }
         self.parties(f)?;
         self.programs(f)?;
+        self.foreign(f)?;
         self.bodies(f)?;
         self.latencies(f)?;
         writeln!(f, "\n{:<40} {:>10} {:>14}", "", "measured", "limit")?;
@@ -185,6 +186,14 @@ impl Report {
             }
             writeln!(f)?;
         }
+        if let Some(agent) = &figures.agent {
+            write!(f, "{:<30}", "the agent's threads")?;
+            for (name, spent) in &agent.threads {
+                let each = float(*spent) / float(agent.served.max(1));
+                write!(f, " {name} {each:.0} ")?;
+            }
+            writeln!(f)?;
+        }
         Ok(())
     }
 
@@ -208,6 +217,27 @@ impl Report {
                 spent / requests,
                 spent / runs.max(1.0)
             )?;
+        }
+        Ok(())
+    }
+
+    fn foreign(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Some(foreign) = &self.instructions.foreign else {
+            return Ok(());
+        };
+        writeln!(
+            f,
+            "\n{:<30} {:>14} {:>16}",
+            "sockets without HTTP", "a call", "of it ours"
+        )?;
+        for (what, turn) in [
+            ("nothing", foreign.nothing),
+            ("not watched", foreign.unwatched),
+            ("not watched, never HTTP", foreign.undecided),
+            ("watched", foreign.watched),
+        ] {
+            let ours = turn - foreign.nothing;
+            writeln!(f, "{what:<30} {:>14.0} {:>16.0}", turn / 4.0, ours / 4.0)?;
         }
         Ok(())
     }
@@ -305,6 +335,7 @@ mod tests {
                 nothing: 9.0,
                 unwatched: 10.0,
                 watched: 12.0,
+                undecided: 12.0,
             }),
             bodies: vec![Body {
                 size: 10 << 20,

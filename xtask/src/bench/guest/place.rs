@@ -2,6 +2,7 @@
 //! the processor time each has used.
 
 use std::{
+    collections::BTreeMap,
     ffi::OsStr,
     fs, io,
     path::{Path, PathBuf},
@@ -139,6 +140,26 @@ pub(super) fn memory(process: u32, field: &str) -> Result<u64> {
             value.trim().strip_suffix(" kB")?.parse().ok()
         })
         .with_context(|| format!("no {field} of process {process}"))
+}
+
+/// Processor time in nanoseconds of each thread of a process, by name.
+///
+/// # Errors
+/// If there is no such process, or the kernel keeps no such account.
+pub(super) fn threads(process: u32) -> Result<BTreeMap<String, u64>> {
+    let mut threads = BTreeMap::new();
+    for entry in fs::read_dir(format!("/proc/{process}/task"))? {
+        let dir = entry?.path();
+        let name = fs::read_to_string(dir.join("comm"))?.trim().to_owned();
+        let account = fs::read_to_string(dir.join("schedstat"))?;
+        let spent: u64 = account
+            .split(' ')
+            .next()
+            .and_then(|spent| spent.parse().ok())
+            .with_context(|| format!("the account of thread {name} is {account}"))?;
+        *threads.entry(name).or_default() += spent;
+    }
+    Ok(threads)
 }
 
 /// The kernel's release.
