@@ -152,10 +152,9 @@ impl Place {
                 Self::Here
             }
             Err(error) => {
-                let text = format!("{error:#}");
-                let why = text.lines().nth(1).unwrap_or("it cannot be asked");
                 say(&format!(
-                    "this machine's kernel cannot run the probes ({why})"
+                    "the probes do not run here: {}",
+                    reason(&format!("{error:#}"))
                 ));
                 say(&format!(
                     "mesh and agent run in a guest with kernel {KERNEL}, Zipkin here"
@@ -164,6 +163,15 @@ impl Place {
             }
         }
     }
+}
+
+/// What `nodespan probe` said, without the details.
+fn reason(text: &str) -> &str {
+    let line = text
+        .lines()
+        .find_map(|line| line.strip_prefix("nodespan: "));
+    let line = line.unwrap_or("they cannot be asked");
+    line.split([':', '(']).next().unwrap_or(line).trim_end()
 }
 
 fn start_zipkin() -> Result<Zipkin> {
@@ -355,5 +363,18 @@ impl Show {
         let mut traces = traces::parse(&sh::capture(&mut curl)?)?;
         traces.retain(|trace| done.requests.contains(&trace.id));
         Ok(traces)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_reason_is_one_short_line() {
+        let said = "sudo -- nodespan probe ended with exit status: 3:\n\
+                    nodespan: this kernel has no BTF at /sys (CONFIG): no\nmore";
+        assert_eq!(reason(said), "this kernel has no BTF at /sys");
+        assert_eq!(reason("sudo: no"), "they cannot be asked");
     }
 }

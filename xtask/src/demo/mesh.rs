@@ -8,6 +8,7 @@
 use std::{
     ffi::OsString,
     fs,
+    io::{Read, Write},
     net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream},
     path::{Path, PathBuf},
     process::Command,
@@ -129,6 +130,29 @@ impl Mesh {
                 .wait_until(|| Ok(TcpStream::connect_timeout(&to, SECOND).is_ok()))
                 .with_context(|| format!("the service {}", service.name))?;
         }
+        Ok(())
+    }
+
+    /// Has every service serve something, so that what is shown afterwards is
+    /// not the loading of their own code. Nobody reports such a request: it
+    /// says so itself.
+    ///
+    /// # Errors
+    /// If no answer comes.
+    pub(super) fn warm_up(&self, product: u32) -> Result<()> {
+        let front = self.services.last().context("there is no front")?;
+        let to = SocketAddr::new(IpAddr::V4(front.address), PORT);
+        let mut socket = TcpStream::connect_timeout(&to, SECOND)?;
+        socket.set_read_timeout(Some(60 * SECOND))?;
+        write!(
+            socket,
+            "POST /buy/{product} HTTP/1.1\r\nHost: front\r\nb3: 0\r\nContent-Length: 0\r\n\
+             Connection: close\r\n\r\n"
+        )?;
+        let mut answer = Vec::new();
+        socket
+            .read_to_end(&mut answer)
+            .context("front does not answer")?;
         Ok(())
     }
 

@@ -106,6 +106,9 @@ impl Stage {
         say("starting the agent (nodespan run --config nodespan.toml)");
         let mut agent = Agent::start(&self.nodespan, &self.zipkin, dir.path())?;
         mesh.wait_ready()?;
+        for product in 1..=3 {
+            mesh.warm_up(product)?;
+        }
         agent.wait_ready()?;
 
         say(&format!("sending {RATE} requests a second for {SECONDS} s"));
@@ -293,11 +296,20 @@ impl Agent {
             thread::sleep(Duration::from_millis(20));
         }
         let log = fs::read_to_string(&self.log)?;
+        for line in complaints(&log) {
+            say(&format!("the agent says: {line}"));
+        }
         ledger_line(&log).with_context(|| {
             let said = sh::last_lines(&log, 10);
             format!("the agent ended without its ledger: {said}")
         })
     }
+}
+
+/// What a log warns of.
+fn complaints(log: &str) -> impl Iterator<Item = &str> {
+    log.lines()
+        .filter(|line| line.contains(" WARN ") || line.contains(" ERROR "))
 }
 
 /// The last line of the ledger in a log.
@@ -342,6 +354,12 @@ mod tests {
         };
         assert_eq!(Done::parse(&done.line()), Some(done));
         assert_eq!(Done::parse("[demo] something"), None);
+    }
+
+    #[test]
+    fn warnings_are_told() {
+        let log = "t  INFO fine\nt  WARN the ledger does not balance\nt ERROR bad\n";
+        assert_eq!(complaints(log).count(), 2);
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Traces as Zipkin gives them back. Pure.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use anyhow::{Context, Result};
 use serde_json::Value;
@@ -123,6 +123,12 @@ impl Trace {
         (start.unwrap_or(0), end.max().unwrap_or(0))
     }
 
+    /// Of the services that call nobody, the longest time that one took.
+    fn slowest_leaf(&self) -> Option<u64> {
+        let leaves = (0..self.spans.len()).filter(|n| self.children_of(*n).is_empty());
+        leaves.map(|n| self.spans[n].duration).max()
+    }
+
     fn duration(&self) -> u64 {
         let (start, end) = self.extent();
         end - start
@@ -180,32 +186,32 @@ fn span(value: &Value) -> Span {
 
 /// A few traces that show what there is, and what each of them shows.
 pub(super) fn handful(traces: &[Trace]) -> Vec<(&'static str, &Trace)> {
-    let mut chosen: BTreeMap<&str, ()> = BTreeMap::new();
-    let mut found = Vec::new();
     let mut by_duration: Vec<&Trace> = traces.iter().collect();
     by_duration.sort_by_key(|trace| trace.duration());
-    let fine: Vec<&Trace> = by_duration
-        .iter()
-        .copied()
-        .filter(|t| !t.has_error())
-        .collect();
-    let typical = fine.get(fine.len() / 2).copied();
-    let largest = fine.iter().copied().max_by_key(|trace| trace.spans.len());
-    let slowest = fine.last().copied();
-    let failed = by_duration.iter().copied().find(|trace| trace.has_error());
-    for (what, trace) in [
-        ("a request like most", typical),
-        ("the one with most calls", largest),
-        ("the slowest", slowest),
-        ("one that failed", failed),
-    ] {
-        if let Some(trace) = trace
-            && chosen.insert(&trace.id, ()).is_none()
-        {
-            found.push((what, trace));
-        }
-    }
-    found
+    let (failed, fine): (Vec<&Trace>, Vec<&Trace>) =
+        by_duration.into_iter().partition(|trace| trace.has_error());
+    let sizes = || fine.iter().map(|trace| trace.spans.len());
+    let (fewest, most) = (sizes().min(), sizes().max());
+    // Neither the quickest nor the slowest of its kind.
+    let typical = |size: Option<usize>| {
+        let alike = || fine.iter().filter(|t| Some(t.spans.len()) == size).copied();
+        alike().nth(alike().count() / 2)
+    };
+    let ordinary = typical(fewest);
+    let larger = typical(most).filter(|_| most != fewest);
+    let rest = fine.iter().copied();
+    let slow = rest
+        .filter(|trace| ![ordinary, larger].contains(&Some(*trace)))
+        .max_by_key(|trace| trace.slowest_leaf());
+    [
+        ("a request", ordinary),
+        ("one with more calls", larger),
+        ("one with a slow service", slow),
+        ("one that failed", failed.get(failed.len() / 2).copied()),
+    ]
+    .into_iter()
+    .filter_map(|(what, trace)| Some((what, trace?)))
+    .collect()
 }
 
 #[cfg(test)]
@@ -296,5 +302,25 @@ pub(super) mod tests {
         let chosen = handful(std::slice::from_ref(&trace));
         assert_eq!(chosen, [("one that failed", &trace)]);
         assert_eq!(handful(&[]), []);
+
+        let fine = |id: &str, spans: usize, duration: u64| Trace {
+            id: id.into(),
+            spans: vec![
+                Span {
+                    duration,
+                    ..Span::default()
+                };
+                spans
+            ],
+        };
+        let all = [
+            fine("slow", 1, 900),
+            fine("quick", 1, 1),
+            fine("usual", 1, 5),
+            fine("long", 2, 7),
+            trace,
+        ];
+        let ids: Vec<&str> = handful(&all).iter().map(|(_, t)| t.id.as_str()).collect();
+        assert_eq!(ids, ["usual", "long", "slow", &all[4].id]);
     }
 }
