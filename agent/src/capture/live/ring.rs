@@ -27,6 +27,10 @@ pub struct Live {
     idle: u32,
     malformed: u64,
     read: u64,
+    /// Records that came during the self-test and are not its own: the first
+    /// words of sockets that were busy meanwhile.
+    early: Vec<Box<[u8]>>,
+    testing: bool,
     logger: Option<aya_log::EbpfLogger<&'static dyn log::Log>>,
     /// Held for their links: dropping them detaches the programs.
     probes: Probes,
@@ -34,6 +38,9 @@ pub struct Live {
 
 /// Empty rounds after which the reader goes to sleep until it is woken.
 const IDLE_ROUNDS: u32 = 20;
+
+/// Records kept of those that come during the self-test.
+const EARLY: usize = 65536;
 
 impl Live {
     /// Loads, attaches and tests the probes.
@@ -72,10 +79,13 @@ impl Live {
             idle: 0,
             malformed: 0,
             read: 0,
+            early: Vec::new(),
+            testing: true,
             logger,
             probes,
         };
         report.self_test = selftest::run(&mut live)?;
+        live.testing = false;
         control.ignore_self(by_cgroup)?;
         Ok((live, control, gauges, report))
     }
@@ -86,6 +96,13 @@ impl Live {
             logger.flush();
         }
         self.tidy_inside();
+        if !self.testing {
+            for early in std::mem::take(&mut self.early) {
+                if let Some(record) = decode(&early) {
+                    sink(&record);
+                }
+            }
+        }
         let mut read = 0;
         while read < budget {
             let Some(item) = self.ring.next() else { break };
@@ -96,7 +113,13 @@ impl Live {
                 inside.see(&raw);
             }
             match decode(&item) {
-                Some(record) => sink(&record),
+                Some(record) => {
+                    if self.testing && self.early.len() < EARLY && record.pid != std::process::id()
+                    {
+                        self.early.push((*item).into());
+                    }
+                    sink(&record);
+                }
                 None => self.malformed += 1,
             }
         }
