@@ -7,7 +7,10 @@
 fn main() {
     println!("cargo::rustc-check-cfg=cfg(bpf_object)");
     println!("cargo::rustc-check-cfg=cfg(bpf_log_object)");
-    for (variable, cfg) in [("NODESPAN_BPF_OBJECT", "bpf_object"), ("NODESPAN_BPF_LOG_OBJECT", "bpf_log_object")] {
+    for (variable, cfg) in [
+        ("NODESPAN_BPF_OBJECT", "bpf_object"),
+        ("NODESPAN_BPF_LOG_OBJECT", "bpf_log_object"),
+    ] {
         println!("cargo::rerun-if-env-changed={variable}");
         if let Ok(path) = std::env::var(variable) {
             println!("cargo::rerun-if-changed={path}");

@@ -36,7 +36,13 @@ const BACK: u32 = 16;
 
 impl Pieces {
     /// No byte can be read.
-    pub(crate) const NOTHING: Self = Self { vectors: 0, first: 0, first_len: 0, end: 0, end_offset: 0 };
+    pub(crate) const NOTHING: Self = Self {
+        vectors: 0,
+        first: 0,
+        first_len: 0,
+        end: 0,
+        end_offset: 0,
+    };
 
     /// Finds the bytes that a call moved, from the iterator as it was at the
     /// entry or, without that, from where it stands now, counting back.
@@ -45,7 +51,12 @@ impl Pieces {
     /// base and moves its offset; one over several (`ITER_IOVEC`) moves its
     /// pointer past what is done (lib/iov_iter.c, `iov_iter_iovec_advance`).
     #[inline(always)]
-    pub(crate) fn find<M: Mem>(call: &Call, msg: *const u8, len: u32, entry: Option<*const Entry>) -> Self {
+    pub(crate) fn find<M: Mem>(
+        call: &Call,
+        msg: *const u8,
+        len: u32,
+        entry: Option<*const Entry>,
+    ) -> Self {
         let iter = layout!(msg_iter);
         let kind = if layout!(iter_kind_mask) <= 0xff {
             u32::from(M::u8(msg, iter + layout!(iter_kind))) & layout!(iter_kind_mask)
@@ -62,7 +73,13 @@ impl Pieces {
         let len = u64::from(len);
         if kind == layout!(iter_ubuf) {
             let first = pointer.wrapping_add(offset).wrapping_sub(len);
-            return Self { vectors: 0, first, first_len: len, end: 0, end_offset: 0 };
+            return Self {
+                vectors: 0,
+                first,
+                first_len: len,
+                end: 0,
+                end_offset: 0,
+            };
         }
         if kind != layout!(iter_iovec) {
             call.count(Counter::NoBytes, 1);
@@ -93,7 +110,9 @@ impl Pieces {
         for _ in 0..BACK {
             if within >= left {
                 // The first byte is in this piece.
-                let Some(vector) = read_kernel::<IoVec>(at) else { return Self::NOTHING };
+                let Some(vector) = read_kernel::<IoVec>(at) else {
+                    return Self::NOTHING;
+                };
                 let skip = within.wrapping_sub(left);
                 return Self {
                     vectors: at,
@@ -105,7 +124,9 @@ impl Pieces {
             }
             left = left.wrapping_sub(within);
             at = at.wrapping_sub(size_of::<IoVec>() as u64);
-            let Some(vector) = read_kernel::<IoVec>(at) else { return Self::NOTHING };
+            let Some(vector) = read_kernel::<IoVec>(at) else {
+                return Self::NOTHING;
+            };
             within = vector.len;
         }
         call.count(Counter::Pieces, 1);
@@ -120,12 +141,16 @@ impl Pieces {
             return (self.first.wrapping_add(len).wrapping_sub(want), want);
         }
         let (vector, moved) = if self.end_offset == 0 {
-            let Some(vector) = read_kernel::<IoVec>(self.end.wrapping_sub(size_of::<IoVec>() as u64)) else {
+            let Some(vector) =
+                read_kernel::<IoVec>(self.end.wrapping_sub(size_of::<IoVec>() as u64))
+            else {
                 return (0, 0);
             };
             (vector, vector.len)
         } else {
-            let Some(vector) = read_kernel::<IoVec>(self.end) else { return (0, 0) };
+            let Some(vector) = read_kernel::<IoVec>(self.end) else {
+                return (0, 0);
+            };
             (vector, self.end_offset)
         };
         let have = if moved < want { moved } else { want };

@@ -4,8 +4,8 @@ use aya_ebpf::helpers::bpf_get_current_pid_tgid;
 use aya_ebpf::helpers::generated::bpf_ktime_get_ns;
 
 use agent_ebpf::{
-    Counter, Direction, ENTRY_SLOTS, IGNORED_SLOTS, IgnoredSocket, Kind, NONE, Program, RawRecord, SocketState,
-    Tuple, ignored_slot,
+    Counter, Direction, ENTRY_SLOTS, IGNORED_SLOTS, IgnoredSocket, Kind, NONE, Program, RawRecord,
+    SocketState, Tuple, ignored_slot,
 };
 
 use crate::globals::layout;
@@ -42,7 +42,16 @@ impl Call {
 
     /// Writes a record's head.
     #[inline(always)]
-    pub(crate) fn write(&self, to: *mut RawRecord, kind: Kind, seq: u32, len: u32, head: u16, tail: u16, flags: u16) {
+    pub(crate) fn write(
+        &self,
+        to: *mut RawRecord,
+        kind: Kind,
+        seq: u32,
+        len: u32,
+        head: u16,
+        tail: u16,
+        flags: u16,
+    ) {
         // SAFETY: `to` is ring or map memory of that size; `state` is a live
         // map value.
         unsafe {
@@ -76,7 +85,9 @@ pub(crate) fn count(local: *mut Local, counter: Counter, by: u64) {
 #[inline(always)]
 pub(crate) fn enter<M: Mem>(msg: *const u8) {
     let pid_tgid = bpf_get_current_pid_tgid();
-    let Some(entry) = ENTRIES.get_ptr_mut((pid_tgid as u32) & (ENTRY_SLOTS - 1)) else { return };
+    let Some(entry) = ENTRIES.get_ptr_mut((pid_tgid as u32) & (ENTRY_SLOTS - 1)) else {
+        return;
+    };
     let iter = layout!(msg_iter);
     // SAFETY: a live map value. A task on another CPU may share the slot: the
     // exit compares `pid_tgid` and then does without.
@@ -89,12 +100,19 @@ pub(crate) fn enter<M: Mem>(msg: *const u8) {
     }
 }
 
-/// The entry that belongs to this exit.
+/// The entry that belongs to this exit. It is used up: an exit whose entry was
+/// not seen must not find the one of an earlier call.
 #[inline(always)]
 pub(crate) fn entered(pid_tgid: u64) -> Option<*const Entry> {
-    let entry = ENTRIES.get_ptr((pid_tgid as u32) & (ENTRY_SLOTS - 1))?;
+    let entry = ENTRIES.get_ptr_mut((pid_tgid as u32) & (ENTRY_SLOTS - 1))?;
     // SAFETY: a live map value.
-    (unsafe { (*entry).pid_tgid } == pid_tgid).then_some(entry)
+    unsafe {
+        if (*entry).pid_tgid != pid_tgid {
+            return None;
+        }
+        (*entry).pid_tgid = 0;
+    }
+    Some(entry)
 }
 
 /// The socket's state, if it is of interest.
@@ -111,7 +129,11 @@ pub(crate) fn open<M: Mem>(
     let ports = M::u32(sk.cast(), layout!(dport));
     if let Some(ignored) = IGNORED.get_ptr(ignored_slot(sock) & (IGNORED_SLOTS - 1)) {
         // SAFETY: a live map value.
-        let IgnoredSocket { sock: known, ports: its, reserved: _ } = unsafe { ignored.read_volatile() };
+        let IgnoredSocket {
+            sock: known,
+            ports: its,
+            reserved: _,
+        } = unsafe { ignored.read_volatile() };
         if known == sock && its == ports {
             count(local, Counter::Ignored, 1);
             return None;
@@ -135,7 +157,14 @@ pub(crate) fn open<M: Mem>(
             return None;
         }
         let (local_origin, peer_origin) = origins::<M>(tcp);
-        let new = SocketState { local_origin, peer_origin, ports, announced: 0, pending: [0; 2], quiet: [0; 2] };
+        let new = SocketState {
+            local_origin,
+            peer_origin,
+            ports,
+            announced: 0,
+            pending: [0; 2],
+            quiet: [0; 2],
+        };
         let _ = SOCKETS.insert(&sock, &new, 0);
         state = SOCKETS.get_ptr_mut(&sock);
         if state.is_none() {
@@ -188,12 +217,22 @@ pub(crate) fn announce(call: &Call) {
     if unsafe { (*call.state).announced } != 0 {
         return;
     }
-    let Some(mut room) = ring::reserve::<Announcement>(call) else { return };
+    let Some(mut room) = ring::reserve::<Announcement>(call) else {
+        return;
+    };
     let to = room.as_mut_ptr();
     let base = call.sock;
     // SAFETY: ring memory of that size.
     unsafe {
-        call.write(&raw mut (*to).record, Kind::Opened, 0, 0, size_of::<Tuple>() as u16, 0, 0);
+        call.write(
+            &raw mut (*to).record,
+            Kind::Opened,
+            0,
+            0,
+            size_of::<Tuple>() as u16,
+            0,
+            0,
+        );
         let tuple = &raw mut (*to).tuple;
         (*tuple).family = read_kernel(base + u64::from(layout!(family))).unwrap_or(0);
         let ports: u32 = read_kernel(base + u64::from(layout!(dport))).unwrap_or(0);
@@ -226,7 +265,9 @@ struct Announcement {
 /// because the connection did.
 #[inline(always)]
 pub(crate) fn outcome(call: &Call, kind: Kind, errno: u32) {
-    let Some(mut room) = ring::reserve::<RawRecord>(call) else { return };
+    let Some(mut room) = ring::reserve::<RawRecord>(call) else {
+        return;
+    };
     call.write(room.as_mut_ptr(), kind, 0, errno, 0, 0, 0);
     ring::submit(call, room, false);
 }
@@ -242,15 +283,23 @@ pub(crate) fn is_fatal(ret: i32) -> bool {
 /// Reports the close of a socket of interest, and forgets it.
 #[inline(always)]
 pub(crate) fn close(sk: Sock) {
-    let Some(local) = LOCAL.get_ptr_mut(Program::Close as u32) else { return };
+    let Some(local) = LOCAL.get_ptr_mut(Program::Close as u32) else {
+        return;
+    };
     let sock = number(local, sk);
-    let Some(state) = SOCKETS.get_ptr_mut(&sock) else { return };
+    let Some(state) = SOCKETS.get_ptr_mut(&sock) else {
+        return;
+    };
     let mut known = true;
     if let Some(ignored) = IGNORED.get_ptr_mut(ignored_slot(sock) & (IGNORED_SLOTS - 1)) {
         // SAFETY: a live map value.
         unsafe {
             if (*ignored).sock == sock {
-                *ignored = IgnoredSocket { sock: 0, ports: 0, reserved: 0 };
+                *ignored = IgnoredSocket {
+                    sock: 0,
+                    ports: 0,
+                    reserved: 0,
+                };
                 known = false;
             }
         }
@@ -276,7 +325,7 @@ pub(crate) fn close(sk: Sock) {
 
 /// The number of a pointer; see [`Local::cell`].
 #[inline(always)]
-fn number(local: *mut Local, sk: Sock) -> u64 {
+pub(crate) fn number(local: *mut Local, sk: Sock) -> u64 {
     // SAFETY: a live map value of this CPU and program.
     unsafe {
         core::ptr::write_volatile((&raw mut (*local).cell).cast(), sk);
@@ -292,9 +341,12 @@ fn origins<M: Mem>(tcp: *const u8) -> (u32, u32) {
     let mut received = 0;
     for _ in 0..3 {
         sent = M::u32(tcp, layout!(snd_una)).wrapping_sub(M::u64_low(tcp, layout!(bytes_acked)));
-        received = M::u32(tcp, layout!(rcv_nxt)).wrapping_sub(M::u64_low(tcp, layout!(bytes_received)));
-        let sent_again = M::u32(tcp, layout!(snd_una)).wrapping_sub(M::u64_low(tcp, layout!(bytes_acked)));
-        let received_again = M::u32(tcp, layout!(rcv_nxt)).wrapping_sub(M::u64_low(tcp, layout!(bytes_received)));
+        received =
+            M::u32(tcp, layout!(rcv_nxt)).wrapping_sub(M::u64_low(tcp, layout!(bytes_received)));
+        let sent_again =
+            M::u32(tcp, layout!(snd_una)).wrapping_sub(M::u64_low(tcp, layout!(bytes_acked)));
+        let received_again =
+            M::u32(tcp, layout!(rcv_nxt)).wrapping_sub(M::u64_low(tcp, layout!(bytes_received)));
         if sent == sent_again && received == received_again {
             break;
         }
@@ -304,7 +356,13 @@ fn origins<M: Mem>(tcp: *const u8) -> (u32, u32) {
 
 /// Reports the bytes of a send or receive.
 #[inline(always)]
-pub(crate) fn moved<M: Mem>(call: &Call, msg: *const u8, seq: u32, len: u32, entry: Option<*const Entry>) {
+pub(crate) fn moved<M: Mem>(
+    call: &Call,
+    msg: *const u8,
+    seq: u32,
+    len: u32,
+    entry: Option<*const Entry>,
+) {
     announce(call);
     call.count(Counter::MovedBytes, u64::from(len));
     let iter = crate::buffer::Pieces::find::<M>(call, msg, len, entry);

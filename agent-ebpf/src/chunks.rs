@@ -35,7 +35,9 @@ pub(crate) extern "C" fn whole(program: u32) -> u32 {
 #[inline(never)]
 #[unsafe(no_mangle)]
 pub(crate) extern "C" fn step(program: u32) -> u32 {
-    let Some(scratch) = SCRATCH.get_ptr_mut(program) else { return 1 };
+    let Some(scratch) = SCRATCH.get_ptr_mut(program) else {
+        return 1;
+    };
     // SAFETY: a live map value of this CPU and program, in all of this
     // function; volatile as `Work` says.
     unsafe {
@@ -54,7 +56,9 @@ pub(crate) extern "C" fn step(program: u32) -> u32 {
                 return flush_rest(program, scratch, fill);
             }
             let vector = vector.wrapping_add(size_of::<IoVec>() as u64);
-            let Some(next) = read_kernel::<IoVec>(vector) else { return flush_rest(program, scratch, fill) };
+            let Some(next) = read_kernel::<IoVec>(vector) else {
+                return flush_rest(program, scratch, fill);
+            };
             (*work).vector = vector;
             (*work).address = next.base;
             (*work).piece = next.len;
@@ -96,7 +100,9 @@ fn flush(program: u32, scratch: *mut Scratch, fill: u64) -> u32 {
         return 1;
     }
     let n = clamp::<{ CHUNK as u64 }>(opaque(fill));
-    let Some(local) = LOCAL.get_ptr_mut(program) else { return 1 };
+    let Some(local) = LOCAL.get_ptr_mut(program) else {
+        return 1;
+    };
     // SAFETY: as in `step`.
     unsafe {
         let work = &raw mut (*scratch).work;
@@ -113,7 +119,10 @@ fn flush(program: u32, scratch: *mut Scratch, fill: u64) -> u32 {
         let sent = sent.wrapping_add(n as u32);
         (*work).sent = sent;
         (*work).fill = 0;
-        u32::from(sent >= (*work).limit || ((&raw const (*work).ended).read_volatile() != 0 && sent >= WHOLE))
+        u32::from(
+            sent >= (*work).limit
+                || ((&raw const (*work).ended).read_volatile() != 0 && sent >= WHOLE),
+        )
     }
 }
 
@@ -121,8 +130,12 @@ fn flush(program: u32, scratch: *mut Scratch, fill: u64) -> u32 {
 #[inline(never)]
 #[unsafe(no_mangle)]
 pub(crate) extern "C" fn glimpse(program: u32, urgent: u32) -> u32 {
-    let Some(scratch) = SCRATCH.get_ptr_mut(program) else { return 0 };
-    let Some(local) = LOCAL.get_ptr_mut(program) else { return 0 };
+    let Some(scratch) = SCRATCH.get_ptr_mut(program) else {
+        return 0;
+    };
+    let Some(local) = LOCAL.get_ptr_mut(program) else {
+        return 0;
+    };
     // SAFETY: as in `step`.
     unsafe {
         let work = &raw mut (*scratch).work;
@@ -132,14 +145,22 @@ pub(crate) extern "C" fn glimpse(program: u32, urgent: u32) -> u32 {
         let left = u64::from(len.wrapping_sub(sent));
         let mut head = 0;
         if sent == 0 {
-            head = if (*work).pieces.first_len < left { (*work).pieces.first_len } else { left };
+            head = if (*work).pieces.first_len < left {
+                (*work).pieces.first_len
+            } else {
+                left
+            };
             head = clamp::<{ PEEK_HEAD as u64 }>(opaque(head));
             if !read_user(payload, head, (*work).pieces.first) {
                 head = 0;
             }
         }
         let rest = left.wrapping_sub(head);
-        let want = if rest < u64::from(PEEK_TAIL) { rest } else { u64::from(PEEK_TAIL) };
+        let want = if rest < u64::from(PEEK_TAIL) {
+            rest
+        } else {
+            u64::from(PEEK_TAIL)
+        };
         let pieces = (*work).pieces;
         let (address, have) = pieces.tail(u64::from(len), want);
         let mut tail = clamp::<{ PEEK_TAIL as u64 }>(opaque(have));

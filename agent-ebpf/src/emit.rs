@@ -11,8 +11,8 @@ use agent_ebpf::{
 
 use crate::buffer::Pieces;
 use crate::call::Call;
-use crate::maps::{IGNORED, SCRATCH, SKIPS};
 use crate::chunks::{glimpse, whole};
+use crate::maps::{IGNORED, SCRATCH, SKIPS};
 use crate::mem::{clamp, opaque, read_user};
 use crate::ring;
 use crate::sniff::{WINDOW, may_start};
@@ -46,7 +46,9 @@ pub(crate) fn bytes(call: &Call, seq: u32, len: u32, pieces: Pieces) {
 /// into the ring.
 #[inline(always)]
 fn small(call: &Call, seq: u32, len: u32, address: u64) {
-    let Some(mut room) = ring::reserve::<Small>(call) else { return };
+    let Some(mut room) = ring::reserve::<Small>(call) else {
+        return;
+    };
     let to = room.as_mut_ptr();
     // SAFETY: ring memory of that size.
     let payload = unsafe { (&raw mut (*to).payload).cast::<u8>() };
@@ -54,7 +56,15 @@ fn small(call: &Call, seq: u32, len: u32, address: u64) {
     if !read_user(payload, n, address) {
         call.count(Counter::Fault, 1);
         // SAFETY: as above.
-        call.write(unsafe { &raw mut (*to).record }, Kind::Segment, seq, len, 0, 0, FLAG_FAULT);
+        call.write(
+            unsafe { &raw mut (*to).record },
+            Kind::Segment,
+            seq,
+            len,
+            0,
+            0,
+            FLAG_FAULT,
+        );
         ring::submit(call, room, false);
         return;
     }
@@ -64,7 +74,15 @@ fn small(call: &Call, seq: u32, len: u32, address: u64) {
         return;
     }
     // SAFETY: as above.
-    call.write(unsafe { &raw mut (*to).record }, Kind::Segment, seq, len, len as u16, 0, 0);
+    call.write(
+        unsafe { &raw mut (*to).record },
+        Kind::Segment,
+        seq,
+        len,
+        len as u16,
+        0,
+        0,
+    );
     let ended = len >= 4 && {
         let last = clamp::<{ SMALL as u64 - 4 }>(opaque(u64::from(len)).wrapping_sub(4));
         // SAFETY: `last` is at most SMALL - 4.
@@ -75,15 +93,23 @@ fn small(call: &Call, seq: u32, len: u32, address: u64) {
     ring::submit(call, room, urgent);
 }
 
+/// A call that moved this much may be part of a body worth skipping.
+const LONG: u32 = 1024;
 const END_OF_HEAD: u32 = u32::from_le_bytes(*b"\r\n\r\n");
 
 /// A call that is larger or lies in several pieces.
 #[inline(always)]
 fn large(call: &Call, seq: u32, len: u32, pieces: Pieces) {
-    let Some(scratch) = SCRATCH.get_ptr_mut(call.program as u32) else { return };
+    let Some(scratch) = SCRATCH.get_ptr_mut(call.program as u32) else {
+        return;
+    };
     // SAFETY: a live map value of this CPU and program.
     let payload = unsafe { (&raw mut (*scratch).payload).cast::<u8>() };
-    let window = clamp::<WINDOW>(if pieces.first_len < u64::from(len) { pieces.first_len } else { u64::from(len) });
+    let window = clamp::<WINDOW>(if pieces.first_len < u64::from(len) {
+        pieces.first_len
+    } else {
+        u64::from(len)
+    });
     if !read_user(payload, window, pieces.first) {
         call.count(Counter::Fault, 1);
         bare(call, seq, len, FLAG_FAULT);
@@ -115,7 +141,10 @@ fn large(call: &Call, seq: u32, len: u32, pieces: Pieces) {
         // SAFETY: as above.
         let (sent, ended) = unsafe {
             let work = &raw const (*scratch).work;
-            ((&raw const (*work).sent).read_volatile(), (&raw const (*work).ended).read_volatile())
+            (
+                (&raw const (*work).sent).read_volatile(),
+                (&raw const (*work).ended).read_volatile(),
+            )
         };
         let urgent = settle(call, start, ended != 0, len);
         if sent < len {
@@ -131,7 +160,9 @@ fn large(call: &Call, seq: u32, len: u32, pieces: Pieces) {
 /// A record without bytes.
 #[inline(always)]
 fn bare(call: &Call, seq: u32, len: u32, flags: u16) {
-    let Some(mut room) = ring::reserve::<RawRecord>(call) else { return };
+    let Some(mut room) = ring::reserve::<RawRecord>(call) else {
+        return;
+    };
     call.write(room.as_mut_ptr(), Kind::Segment, seq, len, 0, 0, flags);
     let urgent = settle(call, false, false, len);
     ring::submit(call, room, urgent);
@@ -159,7 +190,8 @@ fn settle(call: &Call, start: bool, ended: bool, len: u32) -> bool {
             return false;
         }
         *quiet += 1;
-        *quiet == 1
+        // The second long call in a row that starts nothing: a long body.
+        *quiet == 2 && len > LONG
     }
 }
 
@@ -173,9 +205,16 @@ fn pending(call: &Call) -> u32 {
 #[inline(always)]
 fn skipped(call: &Call, seq: u32, len: u32) -> bool {
     let key = skip_key(call.sock, call.direction);
-    let Some(skip) = SKIPS.get_ptr(&key) else { return false };
+    let Some(skip) = SKIPS.get_ptr(&key) else {
+        return false;
+    };
     // SAFETY: a live map value.
-    let Skip { local_origin, peer_origin, until, ignore } = unsafe { *skip };
+    let Skip {
+        local_origin,
+        peer_origin,
+        until,
+        ignore,
+    } = unsafe { *skip };
     // SAFETY: as above.
     let state = unsafe { &*call.state };
     if local_origin != state.local_origin || peer_origin != state.peer_origin {
@@ -186,7 +225,11 @@ fn skipped(call: &Call, seq: u32, len: u32) -> bool {
         if let Some(to) = IGNORED.get_ptr_mut(slot) {
             // SAFETY: as above.
             unsafe {
-                *to = agent_ebpf::IgnoredSocket { sock: call.sock, ports: state.ports, reserved: 0 };
+                *to = agent_ebpf::IgnoredSocket {
+                    sock: call.sock,
+                    ports: state.ports,
+                    reserved: 0,
+                };
             }
         }
         return true;

@@ -36,11 +36,27 @@ pub(crate) use {layout, setting};
 pub(crate) fn layout_word(offset: usize) -> u32 {
     // SAFETY: a word of a live, initialised static; volatile because the
     // loader changes it behind the compiler's back.
-    unsafe { LAYOUT.0.as_ptr().cast::<u8>().add(offset).cast::<u32>().read_volatile() }
+    unsafe {
+        LAYOUT
+            .0
+            .as_ptr()
+            .cast::<u8>()
+            .add(offset)
+            .cast::<u32>()
+            .read_volatile()
+    }
 }
 
 #[inline(always)]
 pub(crate) fn setting_word(offset: usize) -> u32 {
     // SAFETY: as for `layout_word`.
-    unsafe { SETTINGS.0.as_ptr().cast::<u8>().add(offset).cast::<u32>().read_volatile() }
+    unsafe {
+        SETTINGS
+            .0
+            .as_ptr()
+            .cast::<u8>()
+            .add(offset)
+            .cast::<u32>()
+            .read_volatile()
+    }
 }

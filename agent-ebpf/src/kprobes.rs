@@ -11,7 +11,6 @@ use aya_ebpf::macros::{kprobe, kretprobe, map};
 use aya_ebpf::maps::HashMap;
 use aya_ebpf::programs::{ProbeContext, RetProbeContext};
 
-use crate::globals::setting;
 use crate::mem::Probed;
 use crate::{EAGAIN, call, owner, received, sent};
 
@@ -34,7 +33,12 @@ fn kprobe_send(ctx: ProbeContext) -> u32 {
         && let (Some(sk), Some(msg)) = (ctx.arg::<u64>(0), ctx.arg::<u64>(1))
     {
         call::enter::<Probed>(pointer(msg).cast());
-        save(Arguments { sk, msg, len: 0, flags: 0 });
+        save(Arguments {
+            sk,
+            msg,
+            len: 0,
+            flags: 0,
+        });
     }
     0
 }
@@ -51,19 +55,30 @@ fn kretprobe_send(ctx: RetProbeContext) -> u32 {
     0
 }
 
-#[kprobe]
-fn kprobe_recv(ctx: ProbeContext) -> u32 {
-    if owner::watched().is_none() {
-        return 0;
-    }
-    let flags = if setting!(recv_flags) == 4 { ctx.arg::<u64>(4) } else { ctx.arg::<u64>(3) };
-    if let (Some(sk), Some(msg), Some(len), Some(flags)) =
-        (ctx.arg::<u64>(0), ctx.arg::<u64>(1), ctx.arg::<u64>(2), flags)
-    {
-        save(Arguments { sk, msg, len, flags });
-    }
-    0
+/// `tcp_recvmsg` of a kernel where the flags are in this place; one program
+/// for each, since the verifier wants the place to be a constant.
+macro_rules! kprobe_recv {
+    ($name:ident, $flags:literal) => {
+        #[kprobe]
+        fn $name(ctx: ProbeContext) -> u32 {
+            if owner::watched().is_some()
+                && let (Some(sk), Some(msg)) = (ctx.arg::<u64>(0), ctx.arg::<u64>(1))
+                && let (Some(len), Some(flags)) = (ctx.arg::<u64>(2), ctx.arg::<u64>($flags))
+            {
+                save(Arguments {
+                    sk,
+                    msg,
+                    len,
+                    flags,
+                });
+            }
+            0
+        }
+    };
 }
+
+kprobe_recv!(kprobe_recv_3, 3);
+kprobe_recv!(kprobe_recv_4, 4);
 
 #[kretprobe]
 fn kretprobe_recv(ctx: RetProbeContext) -> u32 {

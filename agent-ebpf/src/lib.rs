@@ -7,7 +7,7 @@
 #![no_std]
 
 /// Raised with every change of this file that changes bytes.
-pub const LAYOUT_VERSION: u32 = 1;
+pub const LAYOUT_VERSION: u32 = 2;
 
 /// Payload bytes of one record at most. A call that may start a message comes
 /// up in several records of this size.
@@ -165,10 +165,12 @@ pub enum Program {
     Close = 3,
     /// Exit of `tcp_sendpage`.
     SendPage = 4,
+    /// Exit of `skb_copy_datagram_iter`.
+    Copy = 5,
 }
 
 /// How many [`Program`]s there are.
-pub const PROGRAMS: u32 = 5;
+pub const PROGRAMS: u32 = 6;
 
 /// What is to be done with an owner's calls.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -308,6 +310,12 @@ pub struct Layout {
     pub cgroup_kn: u32,
     /// `kernfs_node.id`.
     pub kn_id: u32,
+    /// `sock.sk_protocol`.
+    pub protocol: u32,
+    /// `sk_buff.sk`.
+    pub skb_sock: u32,
+    /// `tcp_skb_cb.seq` in `sk_buff.cb`.
+    pub skb_seq: u32,
 }
 
 /// A place that this kernel does not have.
@@ -321,9 +329,6 @@ pub struct Settings {
     pub by_cgroup: u32,
     /// Ring fill in bytes from which the reader is woken.
     pub wake_bytes: u32,
-    /// Place of `flags` among the parameters of `tcp_recvmsg` (kprobes only;
-    /// of the other programs there is one for each place).
-    pub recv_flags: u32,
 }
 
 const _: () = assert!(size_of::<SocketState>() == 32);

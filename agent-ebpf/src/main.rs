@@ -6,13 +6,17 @@
 #![no_std]
 #![no_main]
 #![feature(asm_experimental_arch)]
-#![expect(unsafe_code, reason = "kernel programs are made of helper calls and raw memory")]
+#![expect(
+    unsafe_code,
+    reason = "kernel programs are made of helper calls and raw memory"
+)]
 
 mod buffer;
 mod call;
 mod chunks;
 mod emit;
 mod globals;
+mod inside;
 mod kprobes;
 mod maps;
 mod mem;
@@ -26,6 +30,14 @@ use aya_ebpf::macros::{fentry, fexit};
 use aya_ebpf::programs::{FEntryContext, FExitContext};
 
 use agent_ebpf::{Counter, Direction, Kind, Program};
+
+/// A message to user space's log, in the object that has them.
+macro_rules! tell {
+    ($ctx:expr, $($what:tt)*) => {
+        #[cfg(feature = "log")]
+        aya_log_ebpf::debug!($ctx, $($what)*);
+    };
+}
 
 use crate::mem::{Direct, Mem};
 use crate::owner::Sock;
@@ -53,6 +65,7 @@ fn send_exit(ctx: FExitContext) -> u32 {
         return 0;
     }
     if let Some(owner) = owner::watched() {
+        tell!(&ctx, "tcp_sendmsg returned {} to owner {}", ret, owner);
         sent::<Direct>(ctx.arg(0), ctx.arg(1), ret, owner);
     }
     0
@@ -69,7 +82,15 @@ macro_rules! recv_exit {
                 return 0;
             }
             if let Some(owner) = owner::watched() {
-                received::<Direct>(ctx.arg(0), ctx.arg(1), ctx.arg(2), ctx.arg($flags), ret, owner);
+                tell!(&ctx, "tcp_recvmsg returned {} to owner {}", ret, owner);
+                received::<Direct>(
+                    ctx.arg(0),
+                    ctx.arg(1),
+                    ctx.arg(2),
+                    ctx.arg($flags),
+                    ret,
+                    owner,
+                );
             }
             0
         }
@@ -91,7 +112,25 @@ fn sendpage_exit(ctx: FExitContext) -> u32 {
         return 0;
     }
     if let Some(owner) = owner::watched() {
+        tell!(&ctx, "tcp_sendpage returned {} to owner {}", ret, owner);
         paged::<Direct>(ctx.arg(0), ret, owner);
+    }
+    0
+}
+
+// (skb, offset, to, len). Attached only while a thread is in a receive that
+// began before the programs were there.
+#[fexit(function = "skb_copy_datagram_iter")]
+fn copy_exit(ctx: FExitContext) -> u32 {
+    let ret: i32 = ctx.arg(4);
+    let thread = bpf_get_current_pid_tgid() as u32;
+    if ret != 0 || maps::INSIDE.get_ptr(thread).is_none() {
+        return 0;
+    }
+    if let Some(owner) = owner::watched() {
+        let skb: *const u8 = ctx.arg(0);
+        let to: *const u8 = ctx.arg(2);
+        inside::copied(skb, ctx.arg(1), to, ctx.arg(3), owner);
     }
     0
 }
@@ -107,7 +146,11 @@ fn sent<M: Mem>(sk: Sock, msg: *const u8, ret: i32, owner: u64) {
     if ret <= 0 && !call::is_fatal(ret) {
         return;
     }
-    let Some((mut call, tcp)) = call::open::<M>(Program::SendExit, Direction::Out, sk, owner, ret > 0) else { return };
+    let Some((mut call, tcp)) =
+        call::open::<M>(Program::SendExit, Direction::Out, sk, owner, ret > 0)
+    else {
+        return;
+    };
     let entry = call::entered(bpf_get_current_pid_tgid());
     if let Some(entry) = entry {
         // SAFETY: a live map value.
@@ -125,27 +168,47 @@ fn sent<M: Mem>(sk: Sock, msg: *const u8, ret: i32, owner: u64) {
 
 #[inline(always)]
 fn received<M: Mem>(sk: Sock, msg: *const u8, wanted: u64, flags: i32, ret: i32, owner: u64) {
-    if flags & MSG_TAKES_NOTHING != 0 || (ret < 0 && !call::is_fatal(ret)) || (ret == 0 && wanted == 0) {
+    if flags & MSG_TAKES_NOTHING != 0
+        || (ret < 0 && !call::is_fatal(ret))
+        || (ret == 0 && wanted == 0)
+    {
         return;
     }
-    let Some((call, tcp)) = call::open::<M>(Program::RecvExit, Direction::In, sk, owner, ret > 0) else { return };
+    let Some((call, tcp)) = call::open::<M>(Program::RecvExit, Direction::In, sk, owner, ret > 0)
+    else {
+        return;
+    };
     if ret < 0 {
         call::outcome(&call, Kind::Failed, ret.unsigned_abs());
     } else if ret == 0 {
         call::outcome(&call, Kind::Ended, 0);
     } else {
         let len = ret as u32;
-        call::moved::<M>(&call, msg, call::received_from::<M>(sk.cast(), tcp, len), len, None);
+        call::moved::<M>(
+            &call,
+            msg,
+            call::received_from::<M>(sk.cast(), tcp, len),
+            len,
+            None,
+        );
     }
 }
 
 #[inline(always)]
 fn paged<M: Mem>(sk: Sock, ret: i32, owner: u64) {
-    let Some((call, tcp)) = call::open::<M>(Program::SendPage, Direction::Out, sk, owner, true) else { return };
+    let Some((call, tcp)) = call::open::<M>(Program::SendPage, Direction::Out, sk, owner, true)
+    else {
+        return;
+    };
     let len = ret as u32;
     call::announce(&call);
     call.count(Counter::MovedBytes, u64::from(len));
-    emit::bytes(&call, call::sent_from::<M>(tcp, len), len, buffer::Pieces::NOTHING);
+    emit::bytes(
+        &call,
+        call::sent_from::<M>(tcp, len),
+        len,
+        buffer::Pieces::NOTHING,
+    );
 }
 
 #[cfg(not(test))]

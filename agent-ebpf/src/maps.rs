@@ -5,8 +5,8 @@ use aya_ebpf::maps::{Array, HashMap, PerCpuArray, RingBuf};
 
 use crate::buffer::Pieces;
 use agent_ebpf::{
-    CHUNK, COUNTERS, ENTRY_SLOTS, IGNORED_SLOTS, IgnoredSocket, PROGRAMS, RawRecord, Skip, SocketState,
-    VERDICT_SLOTS,
+    CHUNK, COUNTERS, ENTRY_SLOTS, IGNORED_SLOTS, IgnoredSocket, PROGRAMS, RawRecord, Skip,
+    SocketState, VERDICT_SLOTS,
 };
 
 /// Records on their way to user space.
@@ -37,6 +37,11 @@ pub(crate) static SKIPS: HashMap<u64, Skip> = HashMap::with_max_entries(32768, 0
 /// Sockets that do not speak HTTP, direct-mapped.
 #[map]
 pub(crate) static IGNORED: Array<IgnoredSocket> = Array::with_max_entries(IGNORED_SLOTS, 0);
+
+/// Threads that were inside `tcp_recvmsg` when the programs were attached: the
+/// exit program does not see that call return.
+#[map]
+pub(crate) static INSIDE: HashMap<u32, u32> = HashMap::with_max_entries(65536, 0);
 
 /// Sends under way, by thread id.
 #[map]

@@ -2,7 +2,9 @@
 
 use core::ffi::c_void;
 
-use aya_ebpf::helpers::generated::{bpf_probe_read_kernel, bpf_probe_read_user, bpf_skc_to_tcp_sock};
+use aya_ebpf::helpers::generated::{
+    bpf_probe_read_kernel, bpf_probe_read_user, bpf_skc_to_tcp_sock,
+};
 
 /// How a program reads the kernel's structures.
 pub(crate) trait Mem {
@@ -123,7 +125,11 @@ pub(crate) fn read_kernel<T: Copy>(address: u64) -> Option<T> {
 pub(crate) fn read_user(to: *mut u8, len: u64, address: u64) -> bool {
     // SAFETY: the verifier checks `to` and `len`; the address may be anything.
     unsafe {
-        bpf_probe_read_user(to.cast(), len as u32, core::ptr::with_exposed_provenance(address as usize)) == 0
+        bpf_probe_read_user(
+            to.cast(),
+            len as u32,
+            core::ptr::with_exposed_provenance(address as usize),
+        ) == 0
     }
 }
 

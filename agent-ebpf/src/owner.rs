@@ -2,8 +2,8 @@
 
 use core::ffi::c_void;
 
-use aya_ebpf::helpers::generated::{bpf_get_current_cgroup_id, bpf_get_current_task};
 use aya_ebpf::helpers::bpf_get_current_pid_tgid;
+use aya_ebpf::helpers::generated::{bpf_get_current_cgroup_id, bpf_get_current_task};
 
 use agent_ebpf::{OWNER_PROCESS, VERDICT_SLOTS, Verdict};
 

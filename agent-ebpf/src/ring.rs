@@ -43,7 +43,9 @@ pub(crate) fn output(local: *mut Local, scratch: *mut Scratch, payload: u64, urg
     // SAFETY: live map memory; the verifier checks pointer and size. The head
     // moves right before the payload, where it is sent from.
     let failed = unsafe {
-        let from = (&raw mut (*scratch).payload).cast::<u8>().sub(size_of::<RawRecord>());
+        let from = (&raw mut (*scratch).payload)
+            .cast::<u8>()
+            .sub(size_of::<RawRecord>());
         bpf_ringbuf_output(
             (&raw const RING).cast_mut().cast(),
             from.cast(),
@@ -78,7 +80,9 @@ fn flags(local: *mut Local, urgent: bool) -> u64 {
     }
     // SAFETY: a live map value of this CPU.
     let records = unsafe { (*local).counters[Counter::Records as usize] };
-    if records & 15 == 0 && RING.query(u64::from(BPF_RB_AVAIL_DATA)) > u64::from(setting!(wake_bytes)) {
+    if records & 15 == 0
+        && RING.query(u64::from(BPF_RB_AVAIL_DATA)) > u64::from(setting!(wake_bytes))
+    {
         return u64::from(BPF_RB_FORCE_WAKEUP);
     }
     u64::from(BPF_RB_NO_WAKEUP)

@@ -14,11 +14,17 @@ use crate::sniff::{WINDOW, may_start};
 #[inline(never)]
 #[unsafe(no_mangle)]
 pub(crate) extern "C" fn head_ends(program: u32, len: u32) -> u32 {
-    let Some(scratch) = SCRATCH.get_ptr_mut(program) else { return 0 };
+    let Some(scratch) = SCRATCH.get_ptr_mut(program) else {
+        return 0;
+    };
     // SAFETY: a live map value of this CPU and program, in all of this
     // function; `behind` is in memory for the reason `Work` gives.
-    let (payload, behind) =
-        unsafe { ((&raw const (*scratch).payload).cast::<u8>(), &raw mut (*scratch).work.behind) };
+    let (payload, behind) = unsafe {
+        (
+            (&raw const (*scratch).payload).cast::<u8>(),
+            &raw mut (*scratch).work.behind,
+        )
+    };
     unsafe { behind.write_volatile(0) };
     let mut at = 0_u32;
     // Newlines are rare, so most steps are one comparison.
@@ -45,7 +51,10 @@ pub(crate) extern "C" fn head_ends(program: u32, len: u32) -> u32 {
     let rest = u64::from(len - behind);
     let from = clamp::<{ CHUNK as u64 }>(opaque(u64::from(behind)));
     // SAFETY: `from` is at most a chunk, and another follows.
-    let starts = may_start(unsafe { payload.add(from as usize) }, if rest < WINDOW { rest } else { WINDOW });
+    let starts = may_start(
+        unsafe { payload.add(from as usize) },
+        if rest < WINDOW { rest } else { WINDOW },
+    );
     u32::from(!starts)
 }
 
@@ -53,11 +62,15 @@ pub(crate) extern "C" fn head_ends(program: u32, len: u32) -> u32 {
 #[inline(never)]
 #[unsafe(no_mangle)]
 pub(crate) extern "C" fn look_closer(program: u32, at: u32) -> u32 {
-    let Some(scratch) = SCRATCH.get_ptr_mut(program) else { return 0 };
+    let Some(scratch) = SCRATCH.get_ptr_mut(program) else {
+        return 0;
+    };
     // SAFETY: a live map value; `from` is at most a chunk, and another follows.
     unsafe {
         let from = clamp::<{ CHUNK as u64 }>(opaque(u64::from(at)));
-        let bytes = (&raw const (*scratch).payload).cast::<u8>().add(from as usize);
+        let bytes = (&raw const (*scratch).payload)
+            .cast::<u8>()
+            .add(from as usize);
         for i in 0..8 {
             if bytes.add(i).read() == b'\n' {
                 let next = bytes.add(i + 1).read();

@@ -91,7 +91,8 @@ const fn tokens() -> (u64, u64) {
     let mut bits = (0, 0);
     let mut byte = 0_u8;
     while byte < 128 {
-        if byte.is_ascii_alphanumeric() || matches!(byte, b'!' | b'#'..=b'\'' | b'*' | b'+' | b'-' | b'.' | b'^'..=b'`' | b'|' | b'~')
+        if byte.is_ascii_alphanumeric()
+            || matches!(byte, b'!' | b'#'..=b'\'' | b'*' | b'+' | b'-' | b'.' | b'^'..=b'`' | b'|' | b'~')
         {
             if byte < 64 {
                 bits.0 |= 1 << byte;

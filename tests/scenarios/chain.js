@@ -6,7 +6,7 @@ const [port, name, ...routes] = process.argv.slice(2);
 const next = Object.fromEntries(routes.map((r) => [r.slice(0, r.indexOf('=')), r.slice(r.indexOf('=') + 1)]));
 const agent = new http.Agent({ keepAlive: true, maxSockets: 100 });
 
-http.createServer((req, res) => {
+const server = http.createServer((req, res) => {
   const base = next[req.url.split('/')[2]];
   if (!base) {
     res.end(`${name}\n`);
@@ -22,4 +22,7 @@ http.createServer((req, res) => {
     res.writeHead(502);
     res.end(`${error.message}\n`);
   });
-}).listen(Number(port), '::');
+});
+// The caller keeps its connections longer than Node's five seconds.
+server.keepAliveTimeout = 600000;
+server.listen(Number(port), '::');

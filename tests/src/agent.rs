@@ -1,5 +1,6 @@
 //! The agent as a child process.
 
+use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -10,7 +11,7 @@ use rustix::process::Signal;
 
 use crate::children::{Running, command};
 use crate::raw::Client;
-use crate::spans::{self, Span};
+use crate::spans::{self, Kind, Span};
 use crate::wait;
 
 /// The tag of the requests that find out whether the agent sees requests.
@@ -21,6 +22,7 @@ pub const READY: &str = "ready";
 pub struct Agent {
     running: Running,
     spans: PathBuf,
+    asked: usize,
 }
 
 impl Agent {
@@ -40,22 +42,59 @@ impl Agent {
         Ok(Self {
             running,
             spans: out.join(format!("{name}.out")),
+            asked: 0,
         })
     }
 
-    /// Sends requests to `server` until one of them has become a span.
+    /// Sends requests to `server`, over one connection that is busy while the
+    /// agent starts, until one of them has become a span.
     ///
     /// # Errors
     /// If the agent ends or none has in time.
     pub fn wait_ready(&mut self, server: SocketAddr) -> Result<()> {
-        let mut sent = 0;
         let mut client = Client::connect(server)?;
-        wait::until_true("the agent's first span", Duration::from_secs(120), || {
+        wait::until_true("the agent's first span", Duration::from_secs(60), || {
             self.running.must_live()?;
-            sent += 1;
-            client.exchange("GET", &format!("/small/{READY}/{sent}"), "")?;
+            self.asked += 1;
+            client.exchange("GET", &format!("/small/{READY}/{}", self.asked), "")?;
             Ok(self.spans()?.iter().any(|span| span.case() == READY))
         })
+    }
+
+    /// The connection that was busy while the agent started is seen from some
+    /// request on without a gap, with its addresses.
+    ///
+    /// # Errors
+    /// With what is missing.
+    pub fn saw_start(&self, spans: &[Span]) -> Result<()> {
+        for kind in [Kind::Client, Kind::Server] {
+            let ready = spans
+                .iter()
+                .filter(|span| span.case() == READY && span.kind == kind);
+            let mut seen = BTreeSet::new();
+            for span in ready {
+                seen.insert(
+                    span.path()
+                        .rsplit('/')
+                        .next()
+                        .unwrap_or_default()
+                        .parse::<usize>()?,
+                );
+                ensure!(
+                    span.remote_port.is_some(),
+                    "{kind:?} {} has no peer",
+                    span.line()
+                );
+            }
+            let first = seen.first().copied().unwrap_or(self.asked);
+            ensure!(
+                seen.len() == self.asked + 1 - first,
+                "of requests {first} to {} only {} {kind:?} spans",
+                self.asked,
+                seen.len()
+            );
+        }
+        Ok(())
     }
 
     /// The spans it has written so far.

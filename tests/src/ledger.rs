@@ -25,22 +25,13 @@ pub fn status(nodespan: &Path) -> Result<Value> {
     serde_json::from_str(&said).with_context(|| format!("status said {said}"))
 }
 
-/// A number, wherever in the status it is.
+/// A number of the status.
 ///
 /// # Errors
-/// If there is none of that name.
-pub fn number(status: &Value, name: &str) -> Result<u64> {
-    fn find(value: &Value, name: &str) -> Option<u64> {
-        match value {
-            Value::Object(map) => map
-                .get(name)
-                .and_then(Value::as_u64)
-                .or_else(|| map.values().find_map(|value| find(value, name))),
-            Value::Array(values) => values.iter().find_map(|value| find(value, name)),
-            _ => None,
-        }
-    }
-    find(status, name).with_context(|| format!("no {name} in the status"))
+/// If there is none at that place.
+pub fn at(status: &Value, place: &str) -> Result<u64> {
+    let number = status.pointer(place).and_then(Value::as_u64);
+    number.with_context(|| format!("no {place} in the status"))
 }
 
 /// Everything observed is accounted for, and no record was lost.
@@ -61,20 +52,15 @@ pub fn balances(nodespan: &Path) -> Result<Verdict> {
 }
 
 fn imbalance(ledger: &Value) -> Result<()> {
-    let sum = |at: &str| -> u64 {
-        let by_reason = ledger.pointer(at).and_then(Value::as_object);
+    let sum = |place: &str| -> u64 {
+        let by_reason = ledger.pointer(place).and_then(Value::as_object);
         by_reason
             .into_iter()
             .flatten()
             .filter_map(|(_, n)| n.as_u64())
             .sum()
     };
-    let one = |at: &str| {
-        ledger
-            .pointer(at)
-            .and_then(Value::as_u64)
-            .with_context(|| format!("no {at} in the ledger"))
-    };
+    let one = |place: &str| at(ledger, place);
     let accounted = one("/exchanges/spans")?
         + sum("/exchanges/not_selected")
         + sum("/exchanges/not_sampled")
@@ -157,8 +143,8 @@ fn share(part: u64, whole: u64) -> f64 {
 fn bytes(nodespan: &Path) -> Result<Moved> {
     let status = status(nodespan)?;
     Ok(Moved {
-        moved: number(&status, "moved_bytes")?,
-        ring: number(&status, "ring_bytes")?,
+        moved: at(&status, "/bytes/moved")?,
+        ring: at(&status, "/bytes/ring")?,
     })
 }
 

@@ -11,14 +11,18 @@
 //! no case is noticed.
 
 pub mod agent;
+pub mod answer;
 pub mod cases;
 pub mod children;
 pub mod clients;
 pub mod compare;
+pub mod host;
 pub mod ledger;
 pub mod lines;
+pub mod narrow;
 pub mod network;
 pub mod origin;
+pub mod pcap;
 pub mod raw;
 pub mod replay;
 pub mod report;
@@ -30,4 +34,6 @@ pub mod traced;
 pub mod traffic;
 pub mod tree;
 pub mod wait;
+pub mod workloads;
+pub mod wrong;
 pub mod zipkin;

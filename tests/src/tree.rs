@@ -37,9 +37,11 @@ fn chain(spans: &[Span], outer: Option<&str>, hops: usize, shared: bool) -> Resu
                 server.shared,
                 "the server half of hop {hop} is not marked as shared"
             );
+            // It cannot know more than what the request carries; Zipkin puts it
+            // below its client half.
             ensure!(
-                server.parent == client.parent,
-                "parents of the halves of hop {hop}"
+                server.parent.as_deref() == outer,
+                "parent of the server half of hop {hop}"
             );
             server
         } else {
@@ -90,12 +92,18 @@ pub fn is_one_tree(spans: &[Span]) -> Result<()> {
         ensure!(roots.len() == 1, "{} roots", roots.len());
         for span in spans {
             let mut above = span;
-            for _ in 0..spans.len() {
+            for _ in 0..2 * spans.len() {
                 let Some(parent) = &above.parent else { break };
                 ensure!(ids.contains(parent.as_str()), "parent {parent} is missing");
-                // Either half of a shared span is as good.
+                // A server half is below its client half, as in Zipkin.
+                let client = |span: &&Span| span.id == above.id && span.kind == Kind::Client;
+                let joined = above.shared.then(|| spans.iter().find(client)).flatten();
+                // Of a parent, either half is as good.
                 let of = |span: &&Span| &span.id == parent;
-                above = spans.iter().find(of).context("parent")?;
+                above = match joined {
+                    Some(client) => client,
+                    None => spans.iter().find(of).context("parent")?,
+                };
             }
             ensure!(above.parent.is_none(), "a circle above {}", span.id);
         }
@@ -121,4 +129,73 @@ pub fn show(spans: &[Span]) -> String {
         let _ = write!(text, " [{kind} {id} < {parent}{shared} {service} {path}]");
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn span(kind: Option<&str>, id: &str, parent: Option<&str>, shared: bool) -> Span {
+        let mut json = json!({ "traceId": "1", "id": id, "timestamp": 1, "shared": shared });
+        if let Some(kind) = kind {
+            json["kind"] = kind.into();
+        }
+        if let Some(parent) = parent {
+            json["parentId"] = parent.into();
+        }
+        Span::from_json(&json).unwrap()
+    }
+
+    fn chain(shared: bool) -> Vec<Span> {
+        let (client, server) = (Some("CLIENT"), Some("SERVER"));
+        if shared {
+            return vec![
+                span(None, "0", None, false),
+                span(client, "1", Some("0"), false),
+                span(server, "1", Some("0"), true),
+                span(client, "2", Some("1"), false),
+                span(server, "2", Some("0"), true),
+            ];
+        }
+        vec![
+            span(None, "0", None, false),
+            span(client, "1", Some("0"), false),
+            span(server, "2", Some("1"), false),
+            span(client, "3", Some("2"), false),
+            span(server, "4", Some("3"), false),
+        ]
+    }
+
+    #[test]
+    fn chains_are_recognised() {
+        for shared in [false, true] {
+            is_chain(&chain(shared), Some("0"), 2, shared).unwrap();
+            is_one_tree(&chain(shared)).unwrap();
+            assert!(is_chain(&chain(shared), Some("0"), 2, !shared).is_err());
+            for missing in 0..5 {
+                let mut spans = chain(shared);
+                spans.remove(missing);
+                assert!(is_chain(&spans, Some("0"), 2, shared).is_err(), "{missing}");
+            }
+        }
+    }
+
+    #[test]
+    fn trees_have_one_root_and_no_circle() {
+        let server = Some("SERVER");
+        let dangling = [
+            span(None, "0", None, false),
+            span(server, "1", Some("9"), false),
+        ];
+        assert!(format!("{:#}", is_one_tree(&dangling).unwrap_err()).contains("9 is missing"));
+        let two = [span(None, "0", None, false), span(None, "1", None, false)];
+        assert!(format!("{:#}", is_one_tree(&two).unwrap_err()).contains("2 roots"));
+        let circle = [
+            span(None, "0", None, false),
+            span(server, "1", Some("2"), false),
+            span(server, "2", Some("1"), false),
+        ];
+        assert!(format!("{:#}", is_one_tree(&circle).unwrap_err()).contains("circle"));
+    }
 }

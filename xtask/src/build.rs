@@ -3,6 +3,7 @@
 
 use std::{
     ffi::OsString,
+    fs,
     path::{Path, PathBuf},
     process::Command,
 };
@@ -16,8 +17,29 @@ const BPF_TARGET: &str = "bpfel-unknown-none";
 const BPF_PACKAGE: &str = "agent-ebpf";
 const BPF_BINARY: &str = "nodespan-ebpf";
 
-/// Where the agent's build script finds the kernel object.
-const OBJECT_VARIABLE: &str = "NODESPAN_BPF_OBJECT";
+/// The kernel objects: the usual one, and one whose programs log what they do.
+/// Two, so that the usual one has not an instruction of the other's.
+const OBJECTS: [Variant; 2] = [
+    Variant {
+        feature: "log",
+        file: "nodespan-log.o",
+        variable: "NODESPAN_BPF_LOG_OBJECT",
+    },
+    Variant {
+        feature: "probes",
+        file: "nodespan.o",
+        variable: "NODESPAN_BPF_OBJECT",
+    },
+];
+
+struct Variant {
+    /// Of the package.
+    feature: &'static str,
+    /// In the objects' target folder.
+    file: &'static str,
+    /// Where the agent's build script finds it.
+    variable: &'static str,
+}
 
 /// Build the agent with its kernel programs.
 #[derive(Args, Debug)]
@@ -71,12 +93,12 @@ impl Run {
 /// # Errors
 /// If either does not build.
 pub(crate) fn agent(workspace: &Workspace, release: bool) -> Result<PathBuf> {
-    let object = kernel_object(workspace)?;
-    binary(workspace, "nodespan", "nodespan", release, Some(&object))
+    let folder = kernel_objects(workspace)?;
+    binary(workspace, "nodespan", "nodespan", release, Some(&folder))
 }
 
-/// Builds one binary of the workspace, with the kernel object at hand if it
-/// embeds one.
+/// Builds one binary of the workspace, with the folder of the kernel objects
+/// if it embeds them.
 ///
 /// # Errors
 /// If it does not build.
@@ -85,15 +107,19 @@ pub(crate) fn binary(
     package: &str,
     name: &str,
     release: bool,
-    object: Option<&Path>,
+    objects: Option<&Path>,
 ) -> Result<PathBuf> {
     let mut cargo = workspace.cargo();
     cargo.args(["build", "-p", package, "--bin", name]);
     if release {
         cargo.arg("--release");
     }
-    if let Some(object) = object {
-        cargo.env(OBJECT_VARIABLE, object);
+    if let Some(folder) = objects {
+        cargo.envs(
+            OBJECTS
+                .iter()
+                .map(|object| (object.variable, folder.join(object.file))),
+        );
     }
     sh::run(&mut cargo)?;
     let profile = if release { "release" } else { "debug" };
@@ -105,22 +131,30 @@ pub(crate) fn has_kernel_programs(workspace: &Workspace) -> bool {
     workspace.has_binary(BPF_PACKAGE, BPF_BINARY)
 }
 
-/// Builds the kernel object and returns its path.
+/// Builds the kernel objects and returns the folder they are in.
 ///
 /// # Errors
-/// If the toolchain is missing and cannot be had, or it does not build.
-pub(crate) fn kernel_object(workspace: &Workspace) -> Result<PathBuf> {
+/// If the toolchain is missing and cannot be had, or one does not build.
+pub(crate) fn kernel_objects(workspace: &Workspace) -> Result<PathBuf> {
     if !has_kernel_programs(workspace) {
         bail!("the package {BPF_PACKAGE} has no binary {BPF_BINARY}");
     }
     // Apart from the rest, whose compiler is another.
     let target = workspace.target.join("bpf");
-    sh::run(
-        kernel_cargo(workspace, &target, &[])?
-            .arg("build")
-            .args(kernel_arguments()),
-    )?;
-    Ok(target.join(BPF_TARGET).join("release").join(BPF_BINARY))
+    for object in &OBJECTS {
+        sh::run(
+            kernel_cargo(workspace, &target, &[])?
+                .arg("build")
+                .args(kernel_arguments(object.feature)),
+        )?;
+        let built = fs::read(target.join(BPF_TARGET).join("release").join(BPF_BINARY))?;
+        let kept = target.join(object.file);
+        // Untouched if it is the same, or the agent would be built anew.
+        if fs::read(&kept).ok().as_ref() != Some(&built) {
+            fs::write(&kept, built).with_context(|| format!("writing {}", kept.display()))?;
+        }
+    }
+    Ok(target)
 }
 
 /// Checks the kernel programs with warnings as errors.
@@ -133,7 +167,7 @@ pub(crate) fn check_kernel_programs(workspace: &Workspace) -> Result<()> {
     sh::run(
         kernel_cargo(workspace, &target, &["-Dwarnings"])?
             .arg("check")
-            .args(kernel_arguments()),
+            .args(kernel_arguments("log")),
     )
 }
 
@@ -162,14 +196,14 @@ fn kernel_cargo(workspace: &Workspace, target: &Path, flags: &[&str]) -> Result<
     Ok(cargo)
 }
 
-fn kernel_arguments() -> [&'static str; 11] {
+fn kernel_arguments(feature: &'static str) -> [&'static str; 11] {
     [
         "-p",
         BPF_PACKAGE,
         "--bin",
         BPF_BINARY,
         "--features",
-        "probes",
+        feature,
         "--release",
         "--target",
         BPF_TARGET,

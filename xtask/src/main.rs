@@ -49,6 +49,8 @@ enum Verb {
     #[command(hide = true)]
     DemoStage(demo::Stage),
     Bench(bench::Bench),
+    #[command(hide = true)]
+    BenchGuest(bench::BenchGuest),
 }
 
 fn main() -> ExitCode {
@@ -83,5 +85,6 @@ fn dispatch(verb: Verb) -> Result<i32> {
         Verb::Demo(demo) => demo.run(),
         Verb::DemoStage(stage) => stage.run(),
         Verb::Bench(bench) => bench.run(),
+        Verb::BenchGuest(driver) => driver.run(),
     }
 }

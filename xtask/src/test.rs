@@ -75,8 +75,8 @@ impl Test {
                 build::check_kernel_programs(workspace)
             });
         }
-        let object = build::kernel_object(workspace)?;
-        let agent = build::binary(workspace, "nodespan", "nodespan", true, Some(&object))?;
+        let objects = build::kernel_objects(workspace)?;
+        let agent = build::binary(workspace, "nodespan", "nodespan", true, Some(&objects))?;
         tally.pass("build --release");
 
         let suites: Vec<&Suite> = SUITES
@@ -91,7 +91,7 @@ impl Test {
         fs::create_dir_all(&out)?;
         for suite in suites {
             let binary =
-                build::binary(workspace, suite.package, suite.binary, true, Some(&object))?;
+                build::binary(workspace, suite.package, suite.binary, true, Some(&objects))?;
             let site = Site {
                 binary,
                 agent: agent.clone(),

@@ -171,6 +171,13 @@ impl Text {
         Self { bytes, ends }
     }
 
+    /// All strings in one row: what is true of every byte of it is true of
+    /// each string.
+    #[must_use]
+    pub fn all(&self) -> &[u8] {
+        &self.bytes
+    }
+
     /// Request method.
     #[must_use]
     pub fn method(&self) -> &[u8] {

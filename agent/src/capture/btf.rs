@@ -82,16 +82,23 @@ impl Btf {
         }
         let section = |offset: u32, len: u32| -> Option<Vec<u8>> {
             let start = (word(4).ok()? as usize).checked_add(offset as usize)?;
-            blob.get(start..start.checked_add(len as usize)?).map(<[u8]>::to_vec)
+            blob.get(start..start.checked_add(len as usize)?)
+                .map(<[u8]>::to_vec)
         };
-        let types = section(word(8)?, word(12)?).ok_or(BtfError::Header("types outside the blob"))?;
-        let strings = section(word(16)?, word(20)?).ok_or(BtfError::Header("strings outside the blob"))?;
+        let types =
+            section(word(8)?, word(12)?).ok_or(BtfError::Header("types outside the blob"))?;
+        let strings =
+            section(word(16)?, word(20)?).ok_or(BtfError::Header("strings outside the blob"))?;
         let mut offsets = vec![u32::MAX];
         let mut at = 0;
         while at < types.len() {
             let id = u32::try_from(offsets.len()).unwrap_or(u32::MAX);
             let info = u32_at(&types, at + 4).ok_or(BtfError::Cut { id, offset: at })?;
-            let extra = extra(info).ok_or(BtfError::Kind { id, offset: at, kind: kind(info) })?;
+            let extra = extra(info).ok_or(BtfError::Kind {
+                id,
+                offset: at,
+                kind: kind(info),
+            })?;
             offsets.push(u32::try_from(at).map_err(|_too_far| BtfError::Cut { id, offset: at })?);
             let end = at + HEADER + extra;
             if end > types.len() {
@@ -99,7 +106,11 @@ impl Btf {
             }
             at = end;
         }
-        Ok(Self { types, strings, offsets })
+        Ok(Self {
+            types,
+            strings,
+            offsets,
+        })
     }
 
     /// Where the member of this path lies, `struct.member.member…`; anonymous
@@ -110,12 +121,18 @@ impl Btf {
     pub fn member(&self, path: &str) -> Result<Member, BtfError> {
         let mut parts = path.split('.');
         let outer = parts.next().unwrap_or_default();
-        let mut at = Member { bits: 0, type_id: self.named(outer, &[STRUCT, UNION])? };
+        let mut at = Member {
+            bits: 0,
+            type_id: self.named(outer, &[STRUCT, UNION])?,
+        };
         for name in parts {
             let inner = self
                 .member_of(self.resolve(at.type_id), name, 0)
                 .ok_or_else(|| missing("member", path))?;
-            at = Member { bits: at.bits.wrapping_add(inner.bits), type_id: inner.type_id };
+            at = Member {
+                bits: at.bits.wrapping_add(inner.bits),
+                type_id: inner.type_id,
+            };
         }
         Ok(at)
     }
@@ -131,7 +148,8 @@ impl Btf {
             .find_map(|entry| {
                 (0..entry.vlen).find_map(|i| {
                     let at = entry.body + i * 8;
-                    (self.string(u32_at(&self.types, at)?) == name.as_bytes()).then(|| u32_at(&self.types, at + 4))?
+                    (self.string(u32_at(&self.types, at)?) == name.as_bytes())
+                        .then(|| u32_at(&self.types, at + 4))?
                 })
             })
             .ok_or_else(|| missing("enumerator", name))
@@ -164,10 +182,20 @@ impl Btf {
         (1..self.offsets.len())
             .filter_map(|id| u32::try_from(id).ok())
             .find(|&id| {
-                self.entry(id)
-                    .is_some_and(|entry| kinds.contains(&entry.kind) && self.string(entry.name) == name.as_bytes())
+                self.entry(id).is_some_and(|entry| {
+                    kinds.contains(&entry.kind) && self.string(entry.name) == name.as_bytes()
+                })
             })
-            .ok_or_else(|| missing(if kinds == [FUNC] { "function" } else { "struct" }, name))
+            .ok_or_else(|| {
+                missing(
+                    if kinds == [FUNC] {
+                        "function"
+                    } else {
+                        "struct"
+                    },
+                    name,
+                )
+            })
     }
 
     fn member_of(&self, id: u32, name: &str, depth: u32) -> Option<Member> {
@@ -180,7 +208,11 @@ impl Btf {
             let (its_name, type_id) = (u32_at(&self.types, at)?, u32_at(&self.types, at + 4)?);
             let offset = u32_at(&self.types, at + 8)?;
             // With the flag set the upper 8 bits are a bit field's size.
-            let bits = if entry.flag { offset & 0x00ff_ffff } else { offset };
+            let bits = if entry.flag {
+                offset & 0x00ff_ffff
+            } else {
+                offset
+            };
             if self.string(its_name) == name.as_bytes() {
                 return Some(Member { bits, type_id });
             }
@@ -188,7 +220,10 @@ impl Btf {
                 return None;
             }
             let inner = self.member_of(self.resolve(type_id), name, depth + 1)?;
-            Some(Member { bits: bits.wrapping_add(inner.bits), ..inner })
+            Some(Member {
+                bits: bits.wrapping_add(inner.bits),
+                ..inner
+            })
         })
     }
 
@@ -196,7 +231,9 @@ impl Btf {
     fn resolve(&self, mut id: u32) -> u32 {
         for _ in 0..DEEPEST {
             match self.entry(id) {
-                Some(entry) if matches!(entry.kind, TYPEDEF | VOLATILE | CONST | RESTRICT | TYPE_TAG) => {
+                Some(entry)
+                    if matches!(entry.kind, TYPEDEF | VOLATILE | CONST | RESTRICT | TYPE_TAG) =>
+                {
                     id = entry.size_or_type;
                 }
                 _ => break,
@@ -271,9 +308,16 @@ const fn extra(info: u32) -> Option<usize> {
 }
 
 fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
-    bytes.get(at..at.checked_add(4)?)?.try_into().ok().map(u32::from_le_bytes)
+    bytes
+        .get(at..at.checked_add(4)?)?
+        .try_into()
+        .ok()
+        .map(u32::from_le_bytes)
 }
 
 fn missing(what: &'static str, name: &str) -> BtfError {
-    BtfError::Missing { what, name: name.to_owned() }
+    BtfError::Missing {
+        what,
+        name: name.to_owned(),
+    }
 }

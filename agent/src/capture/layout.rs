@@ -83,13 +83,26 @@ impl Kernel {
             sock_cgroup: either("sock.sk_cgrp_data.cgroup", "sock.sk_cgrp_data.val")?,
             cgroup_kn: at("cgroup.kn")?,
             kn_id: at("kernfs_node.id")?,
+            protocol: at("sock.sk_protocol")?,
+            skb_sock: at("sk_buff.sk")?,
+            skb_seq: at("sk_buff.cb")?.wrapping_add(at("tcp_skb_cb.seq")?),
         };
-        expect(btf, "tcp_sendmsg", &[(0, "sk"), (1, "msg"), (2, "size")], &[3])?;
+        expect(
+            btf,
+            "tcp_sendmsg",
+            &[(0, "sk"), (1, "msg"), (2, "size")],
+            &[3],
+        )?;
         let names = btf.parameters("tcp_recvmsg")?;
         let Some(&(arity, flags)) = RECVMSG.iter().find(|(arity, _)| *arity == names.len()) else {
             return Err(parameters("tcp_recvmsg", &names));
         };
-        expect(btf, "tcp_recvmsg", &[(0, "sk"), (1, "msg"), (2, "len"), (flags, "flags")], &[arity])?;
+        expect(
+            btf,
+            "tcp_recvmsg",
+            &[(0, "sk"), (1, "msg"), (2, "len"), (flags, "flags")],
+            &[arity],
+        )?;
         expect(btf, "tcp_close", &[(0, "sk")], &[2])?;
         let sendpage = btf.has_function("tcp_sendpage");
         if sendpage {
@@ -113,10 +126,19 @@ fn expect(
     arities: &[usize],
 ) -> Result<(), LayoutError> {
     let names = btf.parameters(function)?;
-    let fits = places.iter().all(|&(place, name)| names.get(place).is_some_and(|its| its == name));
-    if fits && arities.contains(&names.len()) { Ok(()) } else { Err(parameters(function, &names)) }
+    let fits = places
+        .iter()
+        .all(|&(place, name)| names.get(place).is_some_and(|its| its == name));
+    if fits && arities.contains(&names.len()) {
+        Ok(())
+    } else {
+        Err(parameters(function, &names))
+    }
 }
 
 fn parameters(function: &'static str, names: &[String]) -> LayoutError {
-    LayoutError::Parameters { function, found: names.join(", ") }
+    LayoutError::Parameters {
+        function,
+        found: names.join(", "),
+    }
 }

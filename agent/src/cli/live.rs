@@ -53,13 +53,15 @@ impl Threads {
         let (sender, receiver) = sync_channel(BATCHES);
         let asked_to_stop = Arc::clone(stop);
         let accounts = Arc::clone(ledger);
-        let reader = thread::Builder::new().name("reader".to_owned()).spawn(move || {
-            let outcome = read(live, assembler, &sender, &ports, &asked_to_stop, &accounts);
-            if let Err(error) = outcome {
-                tracing::error!("the reader ends: {error}");
-            }
-            asked_to_stop.store(true, Ordering::Relaxed);
-        })?;
+        let reader = thread::Builder::new()
+            .name("reader".to_owned())
+            .spawn(move || {
+                let outcome = read(live, assembler, &sender, &ports, &asked_to_stop, &accounts);
+                if let Err(error) = outcome {
+                    tracing::error!("the reader ends: {error}");
+                }
+                asked_to_stop.store(true, Ordering::Relaxed);
+            })?;
         let asked_to_stop = Arc::clone(stop);
         let stages = thread::Builder::new()
             .name("stages".to_owned())
@@ -92,16 +94,21 @@ fn read(
         let read = live.drain(BUDGET, |record| {
             match record.event {
                 Event::Closed { .. } => gone.push(record.socket),
-                Event::Opened { local, peer } if !ports.is_empty() => {
-                    if !ports.contains(&local.port) && !ports.contains(&peer.port) {
-                        unwanted.push(Command::Ignore { socket: record.socket, origins: record.origins });
-                    }
+                Event::Opened { local, peer }
+                    if !ports.is_empty()
+                        && !ports.contains(&local.port)
+                        && !ports.contains(&peer.port) =>
+                {
+                    unwanted.push(Command::Ignore {
+                        socket: record.socket,
+                        origins: record.origins,
+                    });
                 }
                 _ => {}
             }
             assembler.push(record, &mut outputs);
         });
-        ledger.records.read.add(read as u64);
+        ledger.records.read.set(live.records_read());
         let now = now();
         if now.since(expired_at) > EXPIRY {
             expired_at = now;
@@ -114,7 +121,10 @@ fn read(
         for socket in gone.drain(..) {
             live.forget(socket);
         }
-        let batch = Batch { outputs: std::mem::take(&mut outputs), now };
+        let batch = Batch {
+            outputs: std::mem::take(&mut outputs),
+            now,
+        };
         if (!batch.outputs.is_empty() || read == 0) && sender.send(batch).is_err() {
             return Ok(());
         }
@@ -217,16 +227,40 @@ pub(super) fn account(gauges: &Gauges, ledger: &Ledger, bytes: &Traffic) {
     let kernel = gauges.read();
     let get = |counter| kernel.get(counter);
     ledger.records.seen.set(get(Counter::Records));
-    ledger.records.lost.set(Lost::RingFull, get(Counter::RingFull));
-    ledger.records.missed.set(Missed::MapFull, get(Counter::SocketsFull));
-    ledger.records.missed.set(Missed::Fault, get(Counter::Fault));
-    ledger.records.missed.set(Missed::KernelPages, get(Counter::NoBytes));
-    ledger.records.missed.set(Missed::Oversized, get(Counter::Pieces));
-    ledger.records.missed.set(Missed::Recursion, kernel.recursion_misses.values().sum());
-    bytes.moved.store(get(Counter::MovedBytes), Ordering::Relaxed);
+    ledger
+        .records
+        .lost
+        .set(Lost::RingFull, get(Counter::RingFull));
+    ledger
+        .records
+        .missed
+        .set(Missed::MapFull, get(Counter::SocketsFull));
+    ledger
+        .records
+        .missed
+        .set(Missed::Fault, get(Counter::Fault));
+    ledger
+        .records
+        .missed
+        .set(Missed::KernelPages, get(Counter::NoBytes));
+    ledger
+        .records
+        .missed
+        .set(Missed::Oversized, get(Counter::Pieces));
+    ledger
+        .records
+        .missed
+        .set(Missed::Recursion, kernel.recursion_misses.values().sum());
+    bytes
+        .moved
+        .store(get(Counter::MovedBytes), Ordering::Relaxed);
     bytes.ring.store(get(Counter::RingBytes), Ordering::Relaxed);
-    bytes.skipped.store(get(Counter::SkippedBytes), Ordering::Relaxed);
-    bytes.ignored_calls.store(get(Counter::Ignored), Ordering::Relaxed);
+    bytes
+        .skipped
+        .store(get(Counter::SkippedBytes), Ordering::Relaxed);
+    bytes
+        .ignored_calls
+        .store(get(Counter::Ignored), Ordering::Relaxed);
 }
 
 /// Bytes that watched sockets moved, and how many of them came up.
@@ -256,5 +290,7 @@ pub(super) fn clock_offset() -> ClockOffset {
 }
 
 fn nanos(time: rustix::time::Timespec) -> i64 {
-    time.tv_sec.saturating_mul(1_000_000_000).saturating_add(time.tv_nsec)
+    time.tv_sec
+        .saturating_mul(1_000_000_000)
+        .saturating_add(time.tv_nsec)
 }

@@ -13,7 +13,9 @@ use crate::assemble::{Began, Exchange, Output};
 use crate::export::Exporter;
 use crate::identify::Identify;
 use crate::ledger::{self, Dropped, Ledger, NotSampled};
-use crate::link::{Backend, ClockOffset, Decided, IdentityKey, Limits, Linked, Linker, Minter, Timing, TraceWidth};
+use crate::link::{
+    Backend, ClockOffset, Decided, IdentityKey, Limits, Linked, Linker, Minter, Timing, TraceWidth,
+};
 use crate::policy::{NotSelected, OwnerVerdict, Selection};
 use crate::sample::{DecidedBy, Sampler, decide};
 use crate::units::{MonoNanos, OwnerId};
@@ -103,7 +105,11 @@ impl<I: Identify> Pipeline<I> {
         match output {
             Output::Began(began) => self.began(&began),
             Output::Finished(exchange) => self.finished(exchange),
-            Output::Opaque { owner, pid, protocol } => {
+            Output::Opaque {
+                owner,
+                pid,
+                protocol,
+            } => {
                 let known = self.identify.known(owner, pid, None, MonoNanos::default());
                 let service = known.map_or("(unknown)", |known| &known.workload.service);
                 self.ledger.opaque(service, protocol);
@@ -113,7 +119,12 @@ impl<I: Identify> Pipeline<I> {
 
     /// Tells the record time: what has settled becomes spans.
     pub fn advance(&mut self, now: MonoNanos) {
-        let Self { linker, exporters, ledger, .. } = self;
+        let Self {
+            linker,
+            exporters,
+            ledger,
+            ..
+        } = self;
         linker.advance(now, |linked| export(exporters, ledger, &linked));
     }
 
@@ -132,7 +143,12 @@ impl<I: Identify> Pipeline<I> {
     /// Nothing more will come: everything that is finished goes out. Dropping
     /// the exporters then ends their workers.
     pub fn finish(mut self) {
-        let Self { linker, exporters, ledger, .. } = &mut self;
+        let Self {
+            linker,
+            exporters,
+            ledger,
+            ..
+        } = &mut self;
         linker.flush(|linked| export(exporters, ledger, &linked));
         for exporter in exporters {
             exporter.flush();
@@ -147,7 +163,10 @@ impl<I: Identify> Pipeline<I> {
 
     fn admit(&mut self, began: &Began) -> Result<(), Refused> {
         let local = began.local.map(|local| local.ip);
-        let Some(known) = self.identify.known(began.owner, began.pid, local, began.start) else {
+        let Some(known) = self
+            .identify
+            .known(began.owner, began.pid, local, began.start)
+        else {
             return Err(Refused::Dropped(Dropped::UnknownOwner));
         };
         if let OwnerVerdict::Ignore(reason) = self.options.selection.owner(known) {
@@ -156,9 +175,16 @@ impl<I: Identify> Pipeline<I> {
             }
             return Err(Refused::NotSelected(reason));
         }
-        self.options.selection.began(known, began).map_err(Refused::NotSelected)?;
+        self.options
+            .selection
+            .began(known, began)
+            .map_err(Refused::NotSelected)?;
         let identity = self.minter.mint(began, self.options.width);
-        let verdict = decide(began.context.decision, &mut self.options.sampler, identity.trace);
+        let verdict = decide(
+            began.context.decision,
+            &mut self.options.sampler,
+            identity.trace,
+        );
         if !verdict.sampled {
             return Err(Refused::NotSampled(match verdict.by {
                 DecidedBy::Request => NotSampled::Denied,
@@ -173,7 +199,9 @@ impl<I: Identify> Pipeline<I> {
             debug: verdict.debug || self.options.debug,
             peer_observed: false,
         };
-        self.linker.began(began, identity, decided).map_err(|_full| Refused::Dropped(Dropped::Overload))
+        self.linker
+            .began(began, identity, decided)
+            .map_err(|_full| Refused::Dropped(Dropped::Overload))
     }
 
     fn finished(&mut self, exchange: Box<Exchange>) {
@@ -200,7 +228,10 @@ impl<I: Identify> Pipeline<I> {
 
 fn export(exporters: &mut [Box<dyn Exporter>], ledger: &Ledger, linked: &Linked) {
     ledger.exchanges.spans.add(1);
-    ledger.exchanges.copies.add((exporters.len() as u64).saturating_sub(1));
+    ledger
+        .exchanges
+        .copies
+        .add((exporters.len() as u64).saturating_sub(1));
     for exporter in exporters {
         exporter.export(&linked.span);
     }

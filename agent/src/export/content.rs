@@ -8,12 +8,12 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::Span;
-use super::bytes::{any, find};
+use super::bytes::{any, equal, find};
 use crate::assemble::{BodySize, Exchange};
 use crate::identify::Workload;
 
 /// Stands where a query's value, or a password in a URL, was.
-pub const MARK: &[u8] = b"***";
+pub const MARK: &[u8; 3] = b"***";
 
 /// How much of a request's query leaves the node.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -219,10 +219,15 @@ impl<'a> Request<'a> {
         }
     }
 
-    /// The span's name, `METHOD host`, piece by piece.
+    /// The span's name, `METHOD host`, piece by piece. A request without a
+    /// method, which no parser lets through, is called `HTTP`.
     #[inline]
     pub fn name(&self, mut put: impl FnMut(&[u8])) {
-        put(self.method);
+        if self.method.is_empty() {
+            put(b"HTTP");
+        } else {
+            put(self.method);
+        }
         if !self.host.is_empty() {
             put(b" ");
             put(self.host);
@@ -265,41 +270,52 @@ impl<'a> Request<'a> {
 
     #[inline]
     fn put_query(&self, target: &[u8], mut put: impl FnMut(&[u8])) {
-        let starts_query = |b| matches!(b, b'?' | b'#');
-        if self.queries == Queries::AsSent || !any(target, starts_query) {
+        if self.queries == Queries::AsSent {
             put(target);
         } else {
-            put_redacted(target, &mut put);
+            put_redacted(target, put);
         }
     }
 }
 
+#[inline]
 fn form(method: &[u8], target: &[u8]) -> Form {
     if target.first() == Some(&b'/') {
-        return Form::Origin;
+        Form::Origin
+    } else {
+        unusual_form(method, target)
     }
+}
+
+#[cold]
+fn unusual_form(method: &[u8], target: &[u8]) -> Form {
     if method == b"CONNECT" {
         return Form::Bare;
     }
-    let Some(colon) = find(target, |b| {
-        !b.is_ascii_alphanumeric() && !b"+-.".contains(&b)
-    }) else {
+    let Some(colon) = find(target, [b':']).filter(|&at| at > 0) else {
         return Form::Bare;
     };
-    match target.get(colon..) {
-        Some([b':', b'/', b'/', rest @ ..]) if colon > 0 => {
+    let (scheme, rest) = target.split_at(colon);
+    let scheme_letter = |b: &u8| b.is_ascii_alphanumeric() || b"+-.".contains(b);
+    match rest {
+        [b':', b'/', b'/', rest @ ..] if scheme.iter().all(scheme_letter) => {
             let start = colon + 3;
-            let len = find(rest, |b| matches!(b, b'/' | b'?' | b'#')).unwrap_or(rest.len());
+            let len = find(rest, [b'/', b'?', b'#']).unwrap_or(rest.len());
             Form::Absolute(start, start + len)
         }
         _ => Form::Bare,
     }
 }
 
+#[inline]
+fn has_userinfo(authority: &[u8]) -> bool {
+    any(authority, |b| equal(b, b'@') & !b)
+}
+
 /// What follows the last `@`: credentials are never kept.
 #[inline]
 fn without_userinfo(authority: &[u8]) -> &[u8] {
-    if any(authority, |b| b == b'@') {
+    if has_userinfo(authority) {
         authority.rsplit(|&b| b == b'@').next().unwrap_or_default()
     } else {
         authority
@@ -308,33 +324,26 @@ fn without_userinfo(authority: &[u8]) -> &[u8] {
 
 /// Replaces the values of a query, and the whole of a fragment, which no
 /// client should send.
-#[cold]
-fn put_redacted(target: &[u8], put: &mut impl FnMut(&[u8])) {
-    let (target, fragment) = match find(target, |b| b == b'#') {
-        Some(at) => (target.get(..at).unwrap_or_default(), true),
-        None => (target, false),
+#[inline]
+fn put_redacted(target: &[u8], mut put: impl FnMut(&[u8])) {
+    let Some(start) = find(target, [b'?', b'#']) else {
+        return put(target);
     };
-    match find(target, |b| b == b'?') {
-        None => put(target),
-        Some(at) => {
-            put(target.get(..=at).unwrap_or_default());
-            let query = target.get(at + 1..).unwrap_or_default();
-            for (n, item) in query.split(|&b| b == b'&').enumerate() {
-                if n > 0 {
-                    put(b"&");
-                }
-                if let Some(equals) = find(item, |b| b == b'=') {
-                    put(item.get(..=equals).unwrap_or_default());
-                    put(MARK);
-                } else if !item.is_empty() {
-                    put(MARK);
-                }
-            }
+    let (path, mut rest) = target.split_at(start);
+    put(path);
+    while let Some((&delimiter, tail)) = rest.split_first() {
+        if delimiter == b'#' {
+            put(b"#***");
+            return;
         }
-    }
-    if fragment {
-        put(b"#");
-        put(MARK);
+        let (item, after) = tail.split_at(find(tail, [b'&', b'#']).unwrap_or(tail.len()));
+        // A piece is the delimiter, the name and the equals sign.
+        let name = find(item, [b'=']).map_or(0, |equals| equals + 1);
+        put(rest.get(..=name).unwrap_or_default());
+        if !item.is_empty() {
+            put(MARK);
+        }
+        rest = after;
     }
 }
 

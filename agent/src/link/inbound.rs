@@ -1,8 +1,10 @@
 //! The exchanges that the linker holds, and where to find a parent among them.
 
-use hashbrown::{HashMap, hash_map::Entry};
+use hashbrown::{HashMap, HashSet, hash_map::Entry};
+use rustc_hash::FxBuildHasher;
 
 use super::{Backend, Decided, Identity};
+use crate::identify::WorkloadKey;
 use crate::units::{MonoNanos, Side, SpanId};
 
 /// Number of a slot.
@@ -15,6 +17,10 @@ const NONE: Slot = Slot::MAX;
 /// ids only because a load generator repeats them, and then any choice of a
 /// parent is a guess, which is counted as such.
 const GROUP: u16 = 64;
+
+/// Calling workloads that are remembered at most; beyond it they are found
+/// anew.
+const CALLERS: usize = 65_536;
 
 /// One exchange.
 #[derive(Debug)]
@@ -29,12 +35,16 @@ pub(super) struct Node {
     pub(super) observed: bool,
     /// At a server: its ids are settled, because a span has used them.
     pub(super) resolved: Option<ServerIds>,
+    /// Its span is out.
+    pub(super) emitted: bool,
     /// At a client: the parent that was known when it began.
     pub(super) pinned: Option<Slot>,
     /// At a client: there was another parent to choose from.
     pub(super) ambiguous: bool,
     /// It shall not be reported after all, and so is no parent.
     pub(super) abandoned: bool,
+    /// It is over for too long to be found as a parent.
+    past: bool,
     /// How many still need this slot.
     holders: u32,
     /// Whether it is in its group's list.
@@ -61,9 +71,11 @@ impl Node {
             end: None,
             observed: false,
             resolved: None,
+            emitted: false,
             pinned: None,
             ambiguous: false,
             abandoned: false,
+            past: false,
             holders: 1,
             linked: false,
             newer: NONE,
@@ -118,7 +130,10 @@ impl Node {
     /// Whether this server exchange can have caused that client exchange
     /// (rule 3).
     pub(super) fn can_cause(&self, client: &Self, grace: u64) -> bool {
+        // Over loopback both halves of a hop can be one workload's; the server
+        // half of a call is its effect, not its cause.
         !self.abandoned
+            && self.identity.hop != client.identity.hop
             && self.start <= client.start
             && self
                 .end
@@ -163,6 +178,9 @@ pub(super) struct Exchanges {
     nodes: Vec<Option<Node>>,
     free: Vec<Slot>,
     groups: HashMap<GroupKey, Group>,
+    /// Workloads that make calls. What only serves needs no index, which is
+    /// a third of the linker's work; the first call brings it about.
+    callers: HashSet<WorkloadKey, FxBuildHasher>,
     /// Exchanges pushed out of a full group.
     pub(super) crowded_out: u64,
 }
@@ -215,8 +233,48 @@ impl Exchanges {
         }
     }
 
-    /// Makes a server's exchange findable.
-    pub(super) fn link(&mut self, slot: Slot) {
+    /// Makes a server's exchange findable, now or as soon as its workload
+    /// makes a call.
+    pub(super) fn served(&mut self, slot: Slot) {
+        let key = self.get(slot).map(|node| node.decided.key);
+        if key.is_some_and(|key| self.callers.contains(&key)) {
+            self.link(slot);
+        }
+    }
+
+    /// Notes that a workload makes calls.
+    pub(super) fn calls(&mut self, key: WorkloadKey) {
+        if self.callers.contains(&key) {
+            return;
+        }
+        if self.callers.len() >= CALLERS {
+            self.callers.clear();
+        }
+        self.callers.insert(key);
+        for slot in 0..self.nodes.len() as Slot {
+            let servers = |node: &&Node| {
+                node.decided.key == key
+                    && node.side == Side::Server
+                    && node.identity.forwardable
+                    && !node.past
+                    && !node.linked
+            };
+            if self.get(slot).filter(servers).is_some() {
+                self.link(slot);
+            }
+        }
+    }
+
+    /// The server exchanges that are in the slots.
+    pub(super) fn servers(&self) -> impl Iterator<Item = (Slot, &Node)> {
+        let slots = (0..).zip(&self.nodes);
+        slots.filter_map(|(slot, node)| {
+            let node = node.as_ref()?;
+            (node.side == Side::Server).then_some((slot, node))
+        })
+    }
+
+    fn link(&mut self, slot: Slot) {
         let Some(node) = self.get(slot) else {
             return;
         };
@@ -273,8 +331,15 @@ impl Exchanges {
         }
     }
 
-    /// Makes it unfindable; nothing if it is already.
-    pub(super) fn unlink(&mut self, slot: Slot) {
+    /// Makes it unfindable for good.
+    pub(super) fn forget(&mut self, slot: Slot) {
+        if let Some(node) = self.get_mut(slot) {
+            node.past = true;
+        }
+        self.unlink(slot);
+    }
+
+    fn unlink(&mut self, slot: Slot) {
         let Some(node) = self.get_mut(slot).filter(|node| node.linked) else {
             return;
         };

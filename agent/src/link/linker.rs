@@ -4,8 +4,8 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use hashbrown::{HashMap, hash_map::Entry};
-use rustc_hash::FxBuildHasher;
 
+use super::flights::Flights;
 use super::inbound::{Exchanges, Found, Node, Slot};
 use super::{Backend, ClockOffset, Decided, Identity, Linked, duration_micros};
 use crate::assemble::{Began, Exchange};
@@ -87,9 +87,11 @@ pub struct Linker {
     clock: MonoNanos,
     exchanges: Exchanges,
     /// Exchanges that are not over, by serial number.
-    flights: HashMap<u64, Slot, FxBuildHasher>,
-    /// Halves whose other half was not seen yet, by hop.
+    flights: Flights,
+    /// Halves whose other half was not seen yet, by hop. Servers are noted
+    /// from the first client on: a capture of servers has none.
     halves: HashMap<SpanId, Half>,
+    clients: bool,
     settling: VecDeque<Settling>,
     /// Servers' exchanges that are over, until they are no parents any more.
     departed: VecDeque<(MonoNanos, Slot)>,
@@ -121,8 +123,9 @@ impl Linker {
             offset,
             clock: MonoNanos::default(),
             exchanges: Exchanges::default(),
-            flights: HashMap::default(),
+            flights: Flights::default(),
             halves: HashMap::default(),
+            clients: false,
             settling: VecDeque::new(),
             departed: VecDeque::new(),
             unclaimed: VecDeque::new(),
@@ -166,7 +169,9 @@ impl Linker {
         let mut node = Node::new(identity, decided, began.side, began.start);
         match began.side {
             Side::Client => {
+                self.expect_clients();
                 if identity.forwardable {
+                    self.exchanges.calls(node.decided.key);
                     let found = self.exchanges.parent_of(&node, self.timing.grace);
                     node.pinned = found.best;
                     node.ambiguous = found.ambiguous;
@@ -196,7 +201,7 @@ impl Linker {
             Side::Server => {
                 self.meet_client(identity.hop, backend, slot);
                 if identity.forwardable {
-                    self.exchanges.link(slot);
+                    self.exchanges.served(slot);
                 }
             }
         }
@@ -209,7 +214,7 @@ impl Linker {
     /// Hands back an exchange that [`Self::began`] has not taken.
     pub fn finished(&mut self, exchange: Box<Exchange>) -> Result<(), Box<Exchange>> {
         self.tick(exchange.end);
-        let Some(slot) = self.flights.remove(&exchange.began.serial) else {
+        let Some(slot) = self.flights.remove(exchange.began.serial) else {
             return Err(exchange);
         };
         if let Some(node) = self.exchanges.get_mut(slot) {
@@ -231,7 +236,7 @@ impl Linker {
     /// Gives up an exchange in flight, because what is known at its end says
     /// that it shall not be reported after all. True if it was held.
     pub fn abandon(&mut self, serial: u64) -> bool {
-        let Some(slot) = self.flights.remove(&serial) else {
+        let Some(slot) = self.flights.remove(serial) else {
             return false;
         };
         let Some(node) = self.exchanges.get_mut(slot) else {
@@ -247,7 +252,7 @@ impl Linker {
         if let Some(parent) = pinned {
             self.exchanges.release(parent);
         }
-        self.exchanges.unlink(slot);
+        self.exchanges.forget(slot);
         self.exchanges.release(slot);
         true
     }
@@ -262,7 +267,7 @@ impl Linker {
             }
         }
         while let Some((_, slot)) = self.departed.pop_front_if(|(due, _)| *due <= self.clock) {
-            self.exchanges.unlink(slot);
+            self.exchanges.forget(slot);
             self.exchanges.release(slot);
         }
         while let Some((_, hop)) = self.unclaimed.pop_front_if(|(due, _)| *due <= self.clock) {
@@ -297,7 +302,10 @@ impl Linker {
                 let node = self.exchanges.get_mut(slot)?;
                 let hop = node.identity.hop;
                 let ids = node.server_ids();
-                self.forget_half(hop, Half::Server(slot));
+                node.emitted = true;
+                if self.clients {
+                    self.forget_half(hop, Half::Server(slot));
+                }
                 (ids.id, ids.parent, ids.shared)
             }
         };
@@ -378,8 +386,27 @@ impl Linker {
         }
     }
 
+    /// The first client came: from now on the servers wait for theirs.
+    fn expect_clients(&mut self) {
+        if self.clients {
+            return;
+        }
+        self.clients = true;
+        for (slot, node) in self
+            .exchanges
+            .servers()
+            .filter(|(_, n)| !n.emitted && !n.abandoned)
+        {
+            let half = self.halves.entry(node.identity.hop);
+            half.or_insert(Half::Server(slot));
+        }
+    }
+
     /// A server half came: its client may have been waiting.
     fn meet_client(&mut self, hop: SpanId, backend: Backend, slot: Slot) {
+        if !self.clients {
+            return;
+        }
         match self.halves.entry(hop) {
             Entry::Vacant(entry) => {
                 entry.insert(Half::Server(slot));
@@ -430,7 +457,7 @@ impl Linker {
         while self.exchanges.len() >= self.limits.exchanges
             && let Some((_, slot)) = self.departed.pop_front()
         {
-            self.exchanges.unlink(slot);
+            self.exchanges.forget(slot);
             self.exchanges.release(slot);
             self.counters.forgotten += 1;
         }
@@ -448,7 +475,7 @@ impl Linker {
     #[cfg(test)]
     pub(super) fn is_clean(&self) -> bool {
         self.exchanges.is_clean()
-            && self.flights.is_empty()
+            && self.flights.len() == 0
             && self.halves.is_empty()
             && self.departed.is_empty()
             && self.unclaimed.is_empty()

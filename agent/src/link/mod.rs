@@ -16,6 +16,7 @@
 //! 6. [`Linker::advance`] hands out its span when the settle time is over, so
 //!    that the other half's record may have come before or after.
 
+mod flights;
 mod identity;
 mod inbound;
 mod linker;

@@ -13,7 +13,7 @@ use anyhow::{Context as _, Result, bail};
 use nodespan_tests::report::Report;
 use nodespan_tests::targets::Places;
 use nodespan_tests::zipkin::Zipkin;
-use nodespan_tests::{traced, traffic};
+use nodespan_tests::{narrow, traced, traffic, workloads, wrong};
 
 struct Arguments {
     places: Places,
@@ -37,6 +37,17 @@ fn main() -> Result<ExitCode> {
         .and_then(|zipkin| traced::run(&mut report, places, nodespan, &zipkin));
     if let Err(error) = traced {
         report.result("traced", Err(error));
+    }
+    if let Some(nodespan) = nodespan {
+        if let Err(error) = narrow::run(&mut report, nodespan, places) {
+            report.result("narrow", Err(error));
+        }
+        if let Err(error) = workloads::run(&mut report, nodespan, places) {
+            report.result("workloads", Err(error));
+        }
+        if let Err(error) = wrong::run(&mut report, nodespan, &places.out) {
+            report.result("wrong", Err(error));
+        }
     }
     Ok(if report.finish() {
         ExitCode::SUCCESS

@@ -45,7 +45,11 @@ pub struct Control {
 
 impl Control {
     pub(super) fn new(owners: HashMap<MapData, u64, u64>, verdicts: Array<MapData, u64>) -> Self {
-        Self { owners, verdicts, own: None }
+        Self {
+            owners,
+            verdicts,
+            own: None,
+        }
     }
 
     /// Keeps the agent's own traffic out of its own traces.
@@ -86,10 +90,16 @@ impl Control {
     fn put(&mut self, owner: u64, verdict: Verdict) -> Result<(), LiveError> {
         self.owners
             .insert(owner, verdict as u64, 0)
-            .map_err(|source| LiveError::Map { map: "OWNERS", source: Box::new(source) })?;
+            .map_err(|source| LiveError::Map {
+                map: "OWNERS",
+                source: Box::new(source),
+            })?;
         self.verdicts
             .set(slot(owner), owner << 2 | verdict as u64, 0)
-            .map_err(|source| LiveError::Map { map: "VERDICTS", source: Box::new(source) })
+            .map_err(|source| LiveError::Map {
+                map: "VERDICTS",
+                source: Box::new(source),
+            })
     }
 }
 
@@ -113,12 +123,18 @@ impl KernelCounters {
     /// One counter.
     #[must_use]
     pub fn get(&self, counter: Counter) -> u64 {
-        self.counters.get(counter as usize).copied().unwrap_or_default()
+        self.counters
+            .get(counter as usize)
+            .copied()
+            .unwrap_or_default()
     }
 }
 
 impl Gauges {
-    pub(super) fn new(local: PerCpuArray<MapData, Local>, programs: Vec<(&'static str, OwnedFd)>) -> Self {
+    pub(super) fn new(
+        local: PerCpuArray<MapData, Local>,
+        programs: Vec<(&'static str, OwnedFd)>,
+    ) -> Self {
         Self { local, programs }
     }
 
@@ -127,7 +143,9 @@ impl Gauges {
     pub fn read(&self) -> KernelCounters {
         let mut sum = KernelCounters::default();
         for program in 0..PROGRAMS {
-            let Ok(values) = self.local.get(&program, 0) else { continue };
+            let Ok(values) = self.local.get(&program, 0) else {
+                continue;
+            };
             for local in values.iter() {
                 for (total, value) in sum.counters.iter_mut().zip(local.counters) {
                     *total = total.wrapping_add(value);
@@ -135,12 +153,16 @@ impl Gauges {
             }
         }
         for (name, fd) in &self.programs {
-            let misses = fs::read_to_string(format!("/proc/self/fdinfo/{}", fd.as_fd().as_raw_fd()))
-                .ok()
-                .and_then(|text| {
-                    text.lines().find_map(|line| line.strip_prefix("recursion_misses:")?.trim().parse().ok())
-                });
-            sum.recursion_misses.insert(name, misses.unwrap_or_default());
+            let misses =
+                fs::read_to_string(format!("/proc/self/fdinfo/{}", fd.as_fd().as_raw_fd()))
+                    .ok()
+                    .and_then(|text| {
+                        text.lines().find_map(|line| {
+                            line.strip_prefix("recursion_misses:")?.trim().parse().ok()
+                        })
+                    });
+            sum.recursion_misses
+                .insert(name, misses.unwrap_or_default());
         }
         sum
     }

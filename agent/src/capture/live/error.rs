@@ -38,7 +38,9 @@ pub enum LiveError {
     #[error(transparent)]
     Layout(#[from] LayoutError),
     /// The kernel has no way to run programs on its functions.
-    #[error("this kernel offers neither fentry nor kprobes (CONFIG_BPF_EVENTS, CONFIG_FUNCTION_TRACER, CONFIG_KPROBES): {0}")]
+    #[error(
+        "this kernel offers neither fentry nor kprobes (CONFIG_BPF_EVENTS, CONFIG_FUNCTION_TRACER, CONFIG_KPROBES): {0}"
+    )]
     NoProbes(String),
     /// The object could not be loaded.
     #[error("the kernel object could not be loaded: {0}")]
@@ -63,6 +65,9 @@ pub enum LiveError {
         #[source]
         source: Box<MapError>,
     },
+    /// The programs' own log cannot be read.
+    #[error("the kernel programs' log cannot be read: {0}")]
+    KernelLog(String),
     /// Waiting for records failed.
     #[error("waiting for records: {0}")]
     Wait(#[source] io::Error),
@@ -76,7 +81,11 @@ impl LiveError {
     #[must_use]
     pub fn is_kernel(&self) -> bool {
         match self {
-            Self::NoObject | Self::NotPermitted { .. } | Self::Wait(_) | Self::Map { .. } => false,
+            Self::NoObject
+            | Self::NotPermitted { .. }
+            | Self::Wait(_)
+            | Self::Map { .. }
+            | Self::KernelLog(_) => false,
             Self::NoBtf { .. }
             | Self::Btf(_)
             | Self::Layout(_)

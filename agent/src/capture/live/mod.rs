@@ -2,6 +2,7 @@
 
 mod control;
 mod error;
+mod inside;
 mod object;
 mod probes;
 mod report;

@@ -38,13 +38,33 @@ pub struct ProgramReport {
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let hooks = if self.kprobes { "kprobe/kretprobe (degraded)" } else { "fentry/fexit" };
+        let hooks = if self.kprobes {
+            "kprobe/kretprobe (degraded)"
+        } else {
+            "fentry/fexit"
+        };
         writeln!(f, "kernel      {}", self.release)?;
         writeln!(f, "hooks       {hooks}")?;
-        writeln!(f, "owners      {}", if self.by_cgroup { "cgroup v2" } else { "process (no cgroup v2)" })?;
-        writeln!(f, "layout      tcp_recvmsg with {} parameters; {:?}", self.kernel.recvmsg_arity, self.kernel.layout)?;
+        writeln!(
+            f,
+            "owners      {}",
+            if self.by_cgroup {
+                "cgroup v2"
+            } else {
+                "process (no cgroup v2)"
+            }
+        )?;
+        writeln!(
+            f,
+            "layout      tcp_recvmsg with {} parameters; {:?}",
+            self.kernel.recvmsg_arity, self.kernel.layout
+        )?;
         for program in &self.programs {
-            write!(f, "program     {:<16} on {:<14}", program.name, program.function)?;
+            write!(
+                f,
+                "program     {:<16} on {:<14}",
+                program.name, program.function
+            )?;
             match program.verified {
                 Some(verified) => writeln!(f, " {verified:>7} instructions verified")?,
                 None => writeln!(f, " verified instructions not told before 5.16")?,

@@ -26,12 +26,21 @@ pub struct Live {
     linger: Duration,
     idle: u32,
     malformed: u64,
+    read: u64,
+    /// Records that came during the self-test and are not its own: the first
+    /// words of sockets that were busy meanwhile.
+    early: Vec<Box<[u8]>>,
+    testing: bool,
+    logger: Option<aya_log::EbpfLogger<&'static dyn log::Log>>,
     /// Held for their links: dropping them detaches the programs.
-    _probes: Probes,
+    probes: Probes,
 }
 
 /// Empty rounds after which the reader goes to sleep until it is woken.
 const IDLE_ROUNDS: u32 = 20;
+
+/// Records kept of those that come during the self-test.
+const EARLY: usize = 65536;
 
 impl Live {
     /// Loads, attaches and tests the probes.
@@ -40,17 +49,25 @@ impl Live {
     /// Says what this kernel, this user or this build lacks.
     pub fn start(options: &Options) -> Result<(Self, Control, Gauges, Report), LiveError> {
         let mut probes = Probes::load(options)?;
-        let ring = map("RING", &mut probes, |m| RingBuf::try_from(m))?;
-        let reader = map("READER", &mut probes, |m| Array::try_from(m))?;
-        let skips = map("SKIPS", &mut probes, |m| HashMap::try_from(m))?;
-        let ignored = map("IGNORED", &mut probes, |m| Array::try_from(m))?;
-        let owners = map("OWNERS", &mut probes, |m| HashMap::try_from(m))?;
-        let verdicts = map("VERDICTS", &mut probes, |m| Array::try_from(m))?;
-        let local = map("LOCAL", &mut probes, |m| aya::maps::PerCpuArray::try_from(m))?;
+        let ring = map("RING", &mut probes, RingBuf::try_from)?;
+        let reader = map("READER", &mut probes, Array::try_from)?;
+        let skips = map("SKIPS", &mut probes, HashMap::try_from)?;
+        let ignored = map("IGNORED", &mut probes, Array::try_from)?;
+        let owners = map("OWNERS", &mut probes, HashMap::try_from)?;
+        let verdicts = map("VERDICTS", &mut probes, Array::try_from)?;
+        let local = map("LOCAL", &mut probes, |m| {
+            aya::maps::PerCpuArray::try_from(m)
+        })?;
         let gauges = Gauges::new(local, probes.descriptors());
         let mut control = Control::new(owners, verdicts);
         let mut report = probes.report();
         let by_cgroup = probes.by_cgroup;
+        let logger = options
+            .kernel_log
+            .then(|| aya_log::EbpfLogger::init(&mut probes.ebpf));
+        let logger = logger
+            .transpose()
+            .map_err(|error| LiveError::KernelLog(error.to_string()))?;
         let bell = bell(&ring)?;
         let mut live = Self {
             ring,
@@ -61,25 +78,57 @@ impl Live {
             linger: options.linger,
             idle: 0,
             malformed: 0,
-            _probes: probes,
+            read: 0,
+            early: Vec::new(),
+            testing: true,
+            logger,
+            probes,
         };
         report.self_test = selftest::run(&mut live)?;
+        live.testing = false;
         control.ignore_self(by_cgroup)?;
         Ok((live, control, gauges, report))
     }
 
     /// Hands up to `budget` records to `sink`; returns how many there were.
     pub fn drain(&mut self, budget: usize, mut sink: impl FnMut(&Record<'_>)) -> usize {
+        if let Some(logger) = &mut self.logger {
+            logger.flush();
+        }
+        self.tidy_inside();
+        if !self.testing {
+            for early in std::mem::take(&mut self.early) {
+                if let Some(record) = decode(&early) {
+                    sink(&record);
+                }
+            }
+        }
         let mut read = 0;
         while read < budget {
             let Some(item) = self.ring.next() else { break };
             read += 1;
+            if let Some(inside) = &mut self.probes.inside
+                && let Some(raw) = read_raw(&item)
+            {
+                inside.see(&raw);
+            }
             match decode(&item) {
-                Some(record) => sink(&record),
+                Some(record) => {
+                    if self.testing && self.early.len() < EARLY && record.pid != std::process::id()
+                    {
+                        self.early.push((*item).into());
+                    }
+                    sink(&record);
+                }
                 None => self.malformed += 1,
             }
         }
-        self.idle = if read == 0 { self.idle.saturating_add(1) } else { 0 };
+        self.read += read as u64;
+        self.idle = if read == 0 {
+            self.idle.saturating_add(1)
+        } else {
+            0
+        };
         read
     }
 
@@ -107,7 +156,12 @@ impl Live {
     pub fn apply(&mut self, command: &Command) {
         // A full map only means that bytes come up in vain.
         match *command {
-            Command::SkipTo { socket, origins, direction, seq } => {
+            Command::SkipTo {
+                socket,
+                origins,
+                direction,
+                seq,
+            } => {
                 let skip = skip(origins, seq, 0);
                 let _full = self.skips.insert(skip_key(socket.0, direction), skip, 0);
             }
@@ -126,10 +180,24 @@ impl Live {
             let _gone = self.skips.remove(&skip_key(socket.0, direction));
         }
         let slot = ignored_slot(socket.0);
-        if self.ignored.get(&slot, 0).is_ok_and(|entry| entry.0.sock == socket.0) {
-            let empty = Plain(IgnoredSocket { sock: 0, ports: 0, reserved: 0 });
+        if self
+            .ignored
+            .get(&slot, 0)
+            .is_ok_and(|entry| entry.0.sock == socket.0)
+        {
+            let empty = Plain(IgnoredSocket {
+                sock: 0,
+                ports: 0,
+                reserved: 0,
+            });
             let _kept = self.ignored.set(slot, empty, 0);
         }
+    }
+
+    /// Records read since the start, those of the self-test included.
+    #[must_use]
+    pub fn records_read(&self) -> u64 {
+        self.read
     }
 
     /// Records that could not be decoded: none, unless the object and the
@@ -139,10 +207,27 @@ impl Live {
         self.malformed
     }
 
+    fn tidy_inside(&mut self) {
+        let Some(inside) = &mut self.probes.inside else {
+            return;
+        };
+        inside.tidy();
+        if inside.is_empty() {
+            self.probes.unwatch_inside();
+        }
+    }
+
     fn has_data(&self) -> bool {
         let fd = self.ring.as_fd();
         let mut fds = [PollFd::new(&fd, PollFlags::IN)];
-        event::poll(&mut fds, Some(&event::Timespec { tv_sec: 0, tv_nsec: 0 })).is_ok_and(|ready| ready > 0)
+        event::poll(
+            &mut fds,
+            Some(&event::Timespec {
+                tv_sec: 0,
+                tv_nsec: 0,
+            }),
+        )
+        .is_ok_and(|ready| ready > 0)
     }
 
     /// Sleeps until the programs wake us, even if there are records already:
@@ -162,7 +247,10 @@ impl Live {
     fn sleepy(&mut self, mark: u32) -> Result<(), LiveError> {
         self.reader
             .set(0, mark, 0)
-            .map_err(|source| LiveError::Map { map: "READER", source: Box::new(source) })
+            .map_err(|source| LiveError::Map {
+                map: "READER",
+                source: Box::new(source),
+            })
     }
 }
 
@@ -170,7 +258,11 @@ impl Live {
 pub(crate) fn decode(bytes: &[u8]) -> Option<Record<'_>> {
     let raw = read_raw(bytes)?;
     let payload = bytes.get(size_of::<RawRecord>()..)?;
-    let direction = if raw.direction == Direction::Out as u8 { Direction::Out } else { Direction::In };
+    let direction = if raw.direction == Direction::Out as u8 {
+        Direction::Out
+    } else {
+        Direction::In
+    };
     let at = MonoNanos(raw.exit);
     let event = match raw.kind {
         k if k == Kind::Segment as u8 => {
@@ -183,7 +275,11 @@ pub(crate) fn decode(bytes: &[u8]) -> Option<Record<'_>> {
                 len: raw.len,
                 head,
                 tail,
-                entry: if raw.entry == 0 { at } else { MonoNanos(raw.entry) },
+                entry: if raw.entry == 0 {
+                    at
+                } else {
+                    MonoNanos(raw.entry)
+                },
                 exit: at,
             })
         }
@@ -192,7 +288,10 @@ pub(crate) fn decode(bytes: &[u8]) -> Option<Record<'_>> {
             Event::Opened { local, peer }
         }
         k if k == Kind::Ended as u8 => Event::Ended { direction, at },
-        k if k == Kind::Failed as u8 => Event::Failed { errno: i32::try_from(raw.len).unwrap_or(i32::MAX), at },
+        k if k == Kind::Failed as u8 => Event::Failed {
+            errno: i32::try_from(raw.len).unwrap_or(i32::MAX),
+            at,
+        },
         k if k == Kind::Closed as u8 => Event::Closed { at },
         _ => return None,
     };
@@ -230,15 +329,26 @@ fn read_tuple(payload: &[u8]) -> Option<(Endpoint, Endpoint)> {
         }
     };
     Some((
-        Endpoint { ip: address(tuple.local), port: tuple.local_port },
-        Endpoint { ip: address(tuple.peer), port: u16::from_be(tuple.peer_port) },
+        Endpoint {
+            ip: address(tuple.local),
+            port: tuple.local_port,
+        },
+        Endpoint {
+            ip: address(tuple.peer),
+            port: u16::from_be(tuple.peer_port),
+        },
     ))
 }
 
 const AF_INET: u16 = 2;
 
 fn skip(origins: Origins, until: TcpSeq, ignore: u32) -> Plain<Skip> {
-    Plain(Skip { local_origin: origins.local.0, peer_origin: origins.peer.0, until: until.0, ignore })
+    Plain(Skip {
+        local_origin: origins.local.0,
+        peer_origin: origins.peer.0,
+        until: until.0,
+        ignore,
+    })
 }
 
 fn bell(ring: &RingBuf<MapData>) -> Result<OwnedFd, LiveError> {
@@ -257,7 +367,12 @@ fn map<M>(
 ) -> Result<M, LiveError> {
     let map = probes.ebpf.take_map(name).ok_or_else(|| LiveError::Map {
         map: name,
-        source: Box::new(MapError::InvalidName { name: name.to_owned() }),
+        source: Box::new(MapError::InvalidName {
+            name: name.to_owned(),
+        }),
     })?;
-    make(map).map_err(|source| LiveError::Map { map: name, source: Box::new(source) })
+    make(map).map_err(|source| LiveError::Map {
+        map: name,
+        source: Box::new(source),
+    })
 }

@@ -25,7 +25,8 @@ struct Sight {
 
 /// Sends a request over loopback and compares what both ends reported.
 pub(super) fn run(live: &mut Live) -> Result<String, LiveError> {
-    let port = exchange().map_err(|error| LiveError::SelfTest(format!("the connection itself failed: {error}")))?;
+    let port = exchange()
+        .map_err(|error| LiveError::SelfTest(format!("the connection itself failed: {error}")))?;
     let me = std::process::id();
     let (mut sent, mut received) = (None, None);
     let deadline = Instant::now() + PATIENCE;
@@ -46,10 +47,14 @@ pub(super) fn run(live: &mut Live) -> Result<String, LiveError> {
     }
     let (Some(sent), Some(received)) = (sent, received) else {
         let missing = if sent.is_none() { "send" } else { "receive" };
-        return Err(LiveError::SelfTest(format!("no record of the {missing} within {PATIENCE:?}")));
+        return Err(LiveError::SelfTest(format!(
+            "no record of the {missing} within {PATIENCE:?}"
+        )));
     };
     if !sent.whole || !received.whole {
-        return Err(LiveError::SelfTest("the bytes reported are not the bytes sent".to_owned()));
+        return Err(LiveError::SelfTest(
+            "the bytes reported are not the bytes sent".to_owned(),
+        ));
     }
     if sent.seq != received.seq {
         return Err(LiveError::SelfTest(format!(
@@ -58,22 +63,35 @@ pub(super) fn run(live: &mut Live) -> Result<String, LiveError> {
         )));
     }
     // The opener counts its SYN, see `Origins::local`.
-    if sent.origins.local.plus(1) != received.origins.peer || sent.origins.peer != received.origins.local {
+    if sent.origins.local.plus(1) != received.origins.peer
+        || sent.origins.peer != received.origins.local
+    {
         return Err(LiveError::SelfTest(format!(
             "the ends disagree on the connection: {:?} and {:?}",
             sent.origins, received.origins
         )));
     }
-    Ok(format!("both ends of 127.0.0.1:{port} reported the same bytes at the same sequence number"))
+    Ok(format!(
+        "both ends of 127.0.0.1:{port} reported the same bytes at the same sequence number"
+    ))
 }
 
 fn sight(record: &Record<'_>) -> Option<(Direction, Sight)> {
-    let Event::Segment(segment) = record.event else { return None };
+    let Event::Segment(segment) = record.event else {
+        return None;
+    };
     if !segment.head.starts_with(b"GET /nodespan-self-test") {
         return None;
     }
     let whole = segment.head == PROBE;
-    Some((segment.direction, Sight { seq: segment.seq, origins: record.origins, whole }))
+    Some((
+        segment.direction,
+        Sight {
+            seq: segment.seq,
+            origins: record.origins,
+            whole,
+        },
+    ))
 }
 
 fn exchange() -> std::io::Result<u16> {

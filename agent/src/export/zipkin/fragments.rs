@@ -5,9 +5,10 @@ use std::sync::Arc;
 
 use rustc_hash::FxHashMap;
 
+use super::super::content::Tag;
 use super::ip_key;
 use super::json::{MAX_NAME, MAX_VALUE, Value};
-use super::number::push_ip;
+use super::number::IpText;
 use crate::identify::Workload;
 
 /// Workloads remembered; with more than these at work everything is forgotten
@@ -17,20 +18,38 @@ const MAX_WORKLOADS: usize = 1024;
 /// The workloads seen so far.
 #[derive(Debug, Default)]
 pub(super) struct Fragments {
-    /// By the address of the workload, which each fragment keeps alive.
-    known: FxHashMap<usize, Fragment>,
+    known: Vec<Fragment>,
+    /// Places in `known` by the address of the workload, which each fragment
+    /// keeps alive.
+    places: FxHashMap<usize, usize>,
+    /// Address and place that were asked for last.
+    last: (usize, usize),
 }
 
 impl Fragments {
     /// What this workload's spans have in common.
     #[inline]
     pub(super) fn of(&mut self, workload: &Arc<Workload>) -> &Fragment {
+        let address = Arc::as_ptr(workload).addr();
+        let (last, place) = self.last;
+        let place = if last == address && place < self.known.len() {
+            place
+        } else {
+            self.find(address, workload)
+        };
+        &self.known[place]
+    }
+
+    fn find(&mut self, address: usize, workload: &Arc<Workload>) -> usize {
         if self.known.len() >= MAX_WORKLOADS {
-            self.known.clear();
+            *self = Self::default();
         }
-        self.known
-            .entry(Arc::as_ptr(workload).addr())
-            .or_insert_with(|| Fragment::new(workload))
+        let place = *self.places.entry(address).or_insert_with(|| {
+            self.known.push(Fragment::new(workload));
+            self.known.len() - 1
+        });
+        self.last = (address, place);
+        place
     }
 }
 
@@ -45,7 +64,7 @@ pub(super) struct Fragment {
     address_missing: bool,
     /// A service name stands in `local`.
     named: bool,
-    /// The node's name, escaped.
+    /// The node's tag, up to its closing quote.
     node: Vec<u8>,
 }
 
@@ -62,7 +81,7 @@ impl Fragment {
             push_address(&mut local, named, ip);
             local.push(b'}');
         }
-        let mut node = Vec::new();
+        let mut node = Tag::NodeId.between().as_bytes().to_vec();
         push_text(&mut node, &workload.node, MAX_VALUE);
         Self {
             _workload: Arc::clone(workload),
@@ -91,7 +110,7 @@ impl Fragment {
         }
     }
 
-    /// The node's name, escaped.
+    /// The node's tag, up to its closing quote.
     pub(super) fn node(&self) -> &[u8] {
         &self.node
     }
@@ -103,7 +122,7 @@ fn push_address(out: &mut Vec<u8>, named: bool, ip: IpAddr) {
         out.push(b',');
     }
     out.extend_from_slice(ip_key(ip));
-    push_ip(out, ip);
+    IpText::new(ip).push(out);
     out.push(b'"');
 }
 

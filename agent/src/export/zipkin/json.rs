@@ -1,6 +1,6 @@
 //! The inside of JSON strings, from bytes of any kind.
 
-use super::super::bytes::any;
+use super::super::bytes::{all, any, equal};
 
 /// Raw bytes of a value that are kept; what is longer ends in [`CUT`].
 pub(super) const MAX_VALUE: usize = 4096;
@@ -24,13 +24,11 @@ pub(super) struct Value<'a> {
 
 impl<'a> Value<'a> {
     /// A value of at most so many raw bytes.
-    #[inline]
     pub(super) fn new(out: &'a mut Vec<u8>, limit: usize) -> Self {
         Self { out, left: limit }
     }
 
     /// Appends a piece. A character may not be split over two.
-    #[inline]
     pub(super) fn put(&mut self, piece: &[u8]) {
         if piece.len() <= self.left {
             self.left -= piece.len();
@@ -40,7 +38,6 @@ impl<'a> Value<'a> {
         }
     }
 
-    #[cold]
     fn put_cut(&mut self, piece: &[u8]) {
         if self.left == 0 && self.out.ends_with(CUT) {
             return;
@@ -56,11 +53,17 @@ impl<'a> Value<'a> {
     }
 
     /// Ends the value; the closing quote is the caller's.
-    #[inline]
     pub(super) fn end(self) {
-        if let Some(b't' | b's') = self.out.last() {
-            disarm(self.out);
-        }
+        end_value(self.out);
+    }
+}
+
+/// Ends a value whose pieces were appended directly, because they are
+/// [clean](is_clean) and short.
+#[inline]
+pub(super) fn end_value(out: &mut Vec<u8>) {
+    if let Some(b't' | b's') = out.last() {
+        disarm(out);
     }
 }
 
@@ -77,13 +80,24 @@ fn disarm(out: &mut Vec<u8>) {
     }
 }
 
-#[inline]
+/// Whether these bytes can stand in a JSON string as they are: ASCII without
+/// control characters, quotes and backslashes.
+#[inline(never)]
+pub(super) fn is_clean(bytes: &[u8]) -> bool {
+    // With bit 1 turned over, the quote is the only one of the bytes from 0x20
+    // on that comes to stand below 0x21, and control characters stay there.
+    let refused = |word: u64| {
+        let low = (word ^ all(2)).wrapping_sub(all(0x21));
+        word | low | equal(word, b'\\')
+    };
+    !any(bytes, refused)
+}
+
 fn push_escaped(out: &mut Vec<u8>, bytes: &[u8]) {
-    // As signed numbers, bytes above 0x7f are below 0x20 as well.
-    if any(bytes, |b| (b as i8) < 0x20 || b == b'"' || b == b'\\') {
-        push_special(out, bytes);
-    } else {
+    if is_clean(bytes) {
         out.extend_from_slice(bytes);
+    } else {
+        push_special(out, bytes);
     }
 }
 
@@ -139,6 +153,13 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn clean_is_what_needs_no_escape(bytes: Vec<u8>, text in "[ -~]{0,60}") {
+            let plain = |b: u8| matches!(b, 0x20..0x80) && !matches!(b, b'"' | b'\\');
+            prop_assert_eq!(is_clean(&bytes), bytes.iter().all(|&b| plain(b)));
+            prop_assert_eq!(is_clean(text.as_bytes()), text.bytes().all(plain));
+        }
+
         #[test]
         fn any_bytes_read_back_as_lossy_utf8(bytes: Vec<u8>, end in "|Endpoint|tags|\"tags|binaryAnnotations") {
             let bytes = [&bytes[..], end.as_bytes()].concat();

@@ -24,6 +24,7 @@ use serde_json::{Map, Value as Json, json};
 use super::super::testing::{any_span, span_of, typical};
 use super::*;
 use crate::assemble::Failure;
+use crate::export::content::FIRST_BYTE;
 use crate::units::{SpanId, TraceId, UnixMicros};
 
 /// Keeps what the exporter would have sent.

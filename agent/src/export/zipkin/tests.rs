@@ -108,6 +108,22 @@ fn one_encoder_keeps_workloads_apart() {
 }
 
 #[test]
+fn one_encoder_keeps_peers_apart() {
+    let mut encoder = Zipkin::default();
+    for n in 0..5000_u16 {
+        let mut span = typical();
+        span.exchange.began.peer = Some(endpoint([10, 0, (n % 7) as u8, 1], n % 1000));
+        if n % 5 == 0 {
+            let ip = IpAddr::from([u16::from(n % 3 == 0), 0, 0, 0, 0, 0, 0, n % 9 + 1]);
+            span.exchange.began.peer = Some(endpoint(ip, n % 1000));
+        }
+        let mut out = Vec::new();
+        encoder.object(&span, &mut out);
+        assert_eq!(out, encode(&span));
+    }
+}
+
+#[test]
 fn a_peer_without_a_port_has_none() {
     let mut span = typical();
     span.exchange.began.peer = Some(endpoint("2001:db8::9".parse::<IpAddr>().unwrap(), 0));

@@ -1,0 +1,163 @@
+//! Records in, exchanges out.
+
+use super::connection::Connection;
+use super::ends::Cause;
+use super::exchange::{Failure, Output};
+use super::options::{Counters, Options};
+use super::sink::Sink;
+use super::table::Table;
+use crate::capture::{Command, Event, Record};
+use crate::units::{MonoNanos, SocketId};
+
+/// How long a failed send waits for a response that may still be read.
+const LAST_WORDS: u64 = 1_000_000_000;
+
+/// Makes exchanges of the records of all connections.
+#[derive(Debug)]
+pub struct Assembler {
+    table: Table,
+    sink: Sink,
+}
+
+impl Assembler {
+    /// An assembler that knows no connection.
+    #[must_use]
+    pub fn new(options: Options) -> Self {
+        Self {
+            table: Table::default(),
+            sink: Sink::new(options),
+        }
+    }
+
+    /// Takes one record and appends what it leads to.
+    pub fn push(&mut self, record: &Record<'_>, out: &mut Vec<Output>) {
+        self.sink.counters.records += 1;
+        let (table, sink) = (&mut self.table, &mut self.sink);
+        match table.get(record.socket) {
+            Some(connection) if connection.origins == record.origins => {
+                connection.touched = true;
+                if let Event::Closed { at } = record.event {
+                    connection.last = connection.last.max(at);
+                    connection.end(Cause::Ended, at, sink, out);
+                    table.remove(record.socket);
+                } else {
+                    connection.event(record, sink, out);
+                }
+            }
+            Some(_) => {
+                self.sink.counters.reused += 1;
+                self.forget(record.socket, Cause::Ended, out);
+                self.push_unknown(record, out);
+            }
+            None => self.push_unknown(record, out),
+        }
+        while self.sink.is_full() && self.evict(out) {}
+    }
+
+    /// What the source is asked to do since the last call.
+    pub fn commands(&mut self) -> std::vec::Drain<'_, Command> {
+        self.sink.commands.drain(..)
+    }
+
+    /// The capture is over: what is open is emitted as it is.
+    pub fn finish(&mut self, out: &mut Vec<Output>) {
+        for mut connection in self.table.drain() {
+            let at = connection.last;
+            connection.end(
+                Cause::Broken(Failure::CaptureEnded),
+                at,
+                &mut self.sink,
+                out,
+            );
+        }
+    }
+
+    /// Gives up what has been idle or silent for too long; to be called from
+    /// time to time with the time of the records' clock.
+    pub fn expire(&mut self, now: MonoNanos, out: &mut Vec<Output>) {
+        let limits = self.sink.options.limits;
+        let mut over = Vec::new();
+        for connection in self.table.iter_mut() {
+            let silent = now.since(connection.last);
+            if let Some((_, at)) = connection.failed {
+                if now.since(at) > LAST_WORDS {
+                    connection.end(Cause::Ended, at, &mut self.sink, out);
+                }
+            } else if connection.is_idle() {
+                if silent > limits.idle {
+                    self.sink.counters.idle += 1;
+                    over.push(connection.socket);
+                }
+            } else if silent > limits.silent {
+                over.push(connection.socket);
+            }
+        }
+        for socket in over {
+            self.forget(socket, Cause::Broken(Failure::Expired), out);
+        }
+    }
+
+    /// What was seen, and why something is missing.
+    #[must_use]
+    pub fn counters(&self) -> &Counters {
+        &self.sink.counters
+    }
+
+    /// Connections that are known.
+    #[must_use]
+    pub fn connections(&self) -> usize {
+        self.table.len()
+    }
+
+    /// Bytes held for incomplete heads and open exchanges.
+    #[must_use]
+    pub fn held(&self) -> usize {
+        self.sink.held
+    }
+
+    fn push_unknown(&mut self, record: &Record<'_>, out: &mut Vec<Output>) {
+        if !matches!(record.event, Event::Opened { .. } | Event::Segment(_)) {
+            return;
+        }
+        if self.table.len() >= self.sink.options.limits.connections {
+            self.evict(out);
+        }
+        let connection = Connection::new(record.socket, record.origins);
+        if let Some(connection) = self.table.insert(connection) {
+            connection.event(record, &mut self.sink, out);
+        }
+    }
+
+    fn evict(&mut self, out: &mut Vec<Output>) -> bool {
+        let Some(mut connection) = self.table.evict() else {
+            return false;
+        };
+        self.sink.counters.evicted += 1;
+        let at = connection.last;
+        connection.end(Cause::Broken(Failure::Expired), at, &mut self.sink, out);
+        true
+    }
+
+    fn forget(&mut self, socket: SocketId, cause: Cause, out: &mut Vec<Output>) {
+        if let Some(mut connection) = self.table.remove(socket) {
+            let at = connection.last;
+            connection.end(cause, at, &mut self.sink, out);
+        }
+    }
+}
+
+impl Connection {
+    /// Anything but its close.
+    fn event(&mut self, record: &Record<'_>, sink: &mut Sink, out: &mut Vec<Output>) {
+        match record.event {
+            Event::Opened { local, peer } => {
+                self.local = Some(local);
+                self.peer = Some(peer);
+            }
+            Event::Segment(segment) => self.segment(record, &segment, sink, out),
+            Event::Ended { direction, at } => self.ended(direction, at, sink, out),
+            Event::Failed { errno, at } => self.failed(errno, at, sink, out),
+            Event::Closed { .. } => {}
+        }
+    }
+}

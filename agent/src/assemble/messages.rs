@@ -1,0 +1,375 @@
+//! What messages mean: requests begin exchanges, responses end them.
+
+use siphasher::sip::SipHasher13;
+use siphasher::sip128;
+
+use super::connection::Connection;
+use super::exchange::{Began, BodySize, Exchange, Opaque, Output, Seed, Text};
+use super::pairing::{Answers, Asks, Open, Reply};
+use super::sink::Sink;
+use super::stream::{Call, First, Hidden, Phase, Sizes};
+use crate::http::chunked::Chunks;
+use crate::http::head::{Body, RequestHead, ResponseHead, request_body, response_body};
+use crate::units::{ConnId, Direction, MonoNanos, Side, WireId};
+
+impl Connection {
+    /// The head of a request is complete.
+    pub(super) fn request(
+        &mut self,
+        direction: Direction,
+        head: &RequestHead<'_>,
+        bytes: &[u8],
+        first: &First,
+        sink: &mut Sink,
+        out: &mut Vec<Output>,
+    ) {
+        let side = self.speaks_http(
+            match direction {
+                Direction::Out => Side::Client,
+                Direction::In => Side::Server,
+            },
+            sink,
+        );
+        sink.counters.requests += 1;
+        sink.counters.heads_lenient += u64::from(head.lenient);
+        let now = first.call.exit;
+        let hidden = std::mem::take(&mut self.stream(direction).hidden);
+        let start = match side {
+            Side::Client => first.call.entry,
+            Side::Server => first.call.exit,
+        };
+        let quiet = self.responses_are_quiet(start, sink, out);
+        let replies = self.responses();
+        let replies = quiet.then_some(self.stream(replies).unseen());
+        self.pairing.before_request(hidden, replies, now, sink, out);
+        if self.pairing.len() >= sink.options.limits.pipelined {
+            self.pairing.lose_all(now, sink, out);
+        }
+
+        let began = self.began(side, head, bytes, first, start, sink.serial());
+        let asks = match head.method {
+            b"HEAD" => Asks::Head,
+            b"CONNECT" => Asks::Connect,
+            _ => Asks::Any,
+        };
+        let text = Text::new(
+            head.method,
+            head.target,
+            head.host,
+            head.user_agent,
+            head.request_id,
+        );
+        sink.hold(text.all().len());
+        sink.counters.began += 1;
+        out.push(Output::Began(began));
+        self.pairing.push(Open {
+            exchange: Box::new(Exchange {
+                began,
+                text,
+                first_byte: None,
+                end: began.start,
+                status: None,
+                minor_version: head.minor,
+                request_body: BodySize::default(),
+                response_body: BodySize::default(),
+                failure: None,
+                lenient: head.lenient,
+            }),
+            asks,
+            behind_reply: false,
+        });
+        if quiet {
+            self.align_responses();
+        }
+        self.begin_body(direction, request_body(head.framing));
+        if self.stream(direction).in_body() {
+            self.body_of = Some(began.serial);
+        }
+        if side == Side::Client {
+            self.response_came_first(asks, sink, out);
+        }
+    }
+
+    /// The head of a response is complete.
+    pub(super) fn response(
+        &mut self,
+        direction: Direction,
+        head: &ResponseHead,
+        first: &First,
+        call: &Call,
+        sink: &mut Sink,
+        out: &mut Vec<Output>,
+    ) {
+        let side = self.speaks_http(
+            match direction {
+                Direction::In => Side::Client,
+                Direction::Out => Side::Server,
+            },
+            sink,
+        );
+        sink.counters.heads_lenient += u64::from(head.lenient);
+        let hidden = std::mem::take(&mut self.stream(direction).hidden);
+        if hidden > Hidden::None {
+            self.pairing.response_gap(hidden, sink);
+        }
+        if matches!(head.status, 100..=199) && head.status != 101 {
+            // Interim: the final one comes behind it (RFC 9110 section 15.2).
+            self.stream(direction).phase = Phase::Idle;
+            return;
+        }
+        sink.counters.responses += 1;
+        let (answers, Some(asks)) = self.pairing.bind(call.exit, sink, out) else {
+            // Nobody knows where it ends.
+            self.stream(direction).lose_start();
+            return;
+        };
+        self.reply = Some(Reply {
+            status: head.status,
+            first_byte: match side {
+                Side::Client => first.call.exit,
+                Side::Server => first.call.entry,
+            },
+            end: call.exit,
+            body: BodySize::default(),
+            failure: None,
+            lenient: head.lenient,
+            answers,
+        });
+        // HTTP ends with 101 (RFC 9110 section 7.8) and with success of
+        // CONNECT (section 9.3.6).
+        let upgraded =
+            head.status == 101 || asks == Asks::Connect && matches!(head.status, 200..=299);
+        let body = if upgraded {
+            Body::Empty
+        } else {
+            response_body(head.status, asks == Asks::Head, head.framing)
+        };
+        self.begin_body(direction, body);
+        if body == Body::Empty {
+            self.response_over(call.exit, sink, out);
+        }
+        if upgraded {
+            self.go_opaque(Opaque::Upgraded, call, sink, out);
+        }
+    }
+
+    fn begin_body(&mut self, direction: Direction, body: Body) {
+        let stream = self.stream(direction);
+        stream.body = Sizes::default();
+        stream.phase = match body {
+            Body::Empty => Phase::Idle,
+            Body::Counted(length) => Phase::Counted(length),
+            Body::Chunked => Phase::Chunked(Chunks::default()),
+            Body::UntilClose => Phase::UntilClose,
+        };
+    }
+
+    /// A message was seen, so it is HTTP and this end's part is known.
+    fn speaks_http(&mut self, side: Side, sink: &mut Sink) -> Side {
+        if self.strange.segments > 0 {
+            self.nothing_strange();
+        }
+        *self.side.get_or_insert_with(|| {
+            sink.counters.picked_up += u64::from(!self.fresh);
+            side
+        })
+    }
+
+    /// Whether no response is under way when a request begins.
+    ///
+    /// Unless the client pipelines, one whose framing was lost is over by now,
+    /// and so is one that nobody had asked for: it may have answered a `HEAD`
+    /// that was not seen, so that its body never comes.
+    fn responses_are_quiet(
+        &mut self,
+        start: MonoNanos,
+        sink: &mut Sink,
+        out: &mut Vec<Output>,
+    ) -> bool {
+        let direction = self.responses();
+        let client = self.side == Some(Side::Client);
+        let stream = self.stream(direction);
+        let end = stream.last_exit;
+        let framing_lost = matches!(stream.phase, Phase::ChunksLost(_));
+        let over = match &self.reply {
+            None => false,
+            Some(_) if self.pairing.is_sliding() => false,
+            Some(reply) if reply.answers == Answers::Nobody => {
+                // At a client it may be the answer to this very request.
+                self.pairing.is_empty() && !(client && start < reply.first_byte)
+            }
+            Some(_) => framing_lost && self.pairing.len() <= 1,
+        };
+        if over {
+            self.message_over(direction, end, sink, out);
+        }
+        let phase = self.stream(direction).phase;
+        self.reply.is_none() && matches!(phase, Phase::Idle | Phase::Seek)
+    }
+
+    /// With nothing open before the request, and nothing in doubt, whatever
+    /// comes next from the other side is the start of its response.
+    fn align_responses(&mut self) {
+        let aligned = self.pairing.is_one_certain();
+        let direction = self.responses();
+        let stream = self.stream(direction);
+        if aligned && matches!(stream.phase, Phase::Seek) {
+            stream.phase = Phase::Idle;
+            stream.hidden = Hidden::None;
+        }
+    }
+
+    fn responses(&self) -> Direction {
+        match self.side {
+            Some(Side::Client) => Direction::In,
+            _ => Direction::Out,
+        }
+    }
+
+    /// At a client the record of a fast response may come before that of its
+    /// request.
+    fn response_came_first(&mut self, asks: Asks, sink: &mut Sink, out: &mut Vec<Output>) {
+        if let Some(early) = self.pairing.take_early() {
+            self.pairing.complete(early, true, sink, out);
+        } else if let Some(reply) = &self.reply
+            && reply.answers == Answers::Nobody
+            && asks == Asks::Head
+            && self.pairing.early_fits(reply)
+        {
+            // Its headers speak of a body that does not come.
+            let end = reply.end;
+            self.message_over(Direction::In, end, sink, out);
+        }
+    }
+
+    /// The last byte of a message moved.
+    pub(super) fn message_over(
+        &mut self,
+        direction: Direction,
+        end: MonoNanos,
+        sink: &mut Sink,
+        out: &mut Vec<Output>,
+    ) {
+        if self.requests() == Some(direction) {
+            self.store_request_body();
+            self.body_of = None;
+            self.stream(direction).idle();
+        } else {
+            self.response_over(end, sink, out);
+        }
+    }
+
+    /// Keeps the size of the request body under way, as far as it got.
+    pub(super) fn store_request_body(&mut self) {
+        let Some((serial, direction)) = self.body_of.zip(self.requests()) else {
+            return;
+        };
+        let size = self.stream(direction).body.size();
+        if let Some(exchange) = self.pairing.find(serial) {
+            exchange.request_body = size;
+        }
+    }
+
+    fn response_over(&mut self, end: MonoNanos, sink: &mut Sink, out: &mut Vec<Output>) {
+        let direction = self.responses();
+        let body = self.stream(direction).idle();
+        self.store_request_body();
+        if let Some(reply) = self.reply.take() {
+            let reply = Reply { end, body, ..reply };
+            let client = self.side == Some(Side::Client);
+            self.pairing.complete(reply, client, sink, out);
+            if reply.answers == Answers::Nobody {
+                self.requests_are_next();
+            }
+        }
+    }
+
+    /// Behind a response whose request was not seen the next one begins,
+    /// unless its body is still under way.
+    fn requests_are_next(&mut self) {
+        if let Some(direction) = self.requests() {
+            let stream = self.stream(direction);
+            if matches!(stream.phase, Phase::Seek) {
+                stream.phase = Phase::Idle;
+            }
+        }
+    }
+
+    /// Bytes of a head are lost, and with them where the message ends.
+    pub(super) fn head_lost(
+        &mut self,
+        direction: Direction,
+        call: &Call,
+        sink: &mut Sink,
+        out: &mut Vec<Output>,
+    ) {
+        let stream = self.stream(direction);
+        if let Some(partial) = stream.partial.take() {
+            sink.release(partial.bytes.len());
+        }
+        stream.lose_start();
+        if self.side.is_some() && self.requests() != Some(direction) {
+            // This response is accounted for; others may be behind it.
+            self.stream(direction).hidden = Hidden::Maybe;
+            self.store_request_body();
+            self.pairing.response_lost(call.exit, sink, out);
+        }
+    }
+
+    fn began(
+        &self,
+        side: Side,
+        head: &RequestHead<'_>,
+        bytes: &[u8],
+        first: &First,
+        start: MonoNanos,
+        serial: u64,
+    ) -> Began {
+        let seed = if head.context.ids.is_some() {
+            Seed::Carried
+        } else if head.request_id.is_empty() {
+            Seed::Head(SipHasher13::new().hash(bytes))
+        } else {
+            let digest = sip128::SipHasher13::new().hash(head.request_id);
+            Seed::RequestId(digest.as_u128())
+        };
+        Began {
+            serial,
+            side,
+            wire: WireId {
+                conn: self.conn_id(side),
+                request: first.seq,
+            },
+            context: head.context,
+            seed,
+            owner: first.call.owner,
+            pid: first.call.pid,
+            local: self.local,
+            peer: self.peer,
+            start,
+        }
+    }
+
+    /// C: sequence numbers of both sides' first data bytes. The end that
+    /// opened the connection counts its SYN where the kernel does.
+    fn conn_id(&self, side: Side) -> ConnId {
+        let origins = self.origins;
+        if !origins.known {
+            return ConnId::default();
+        }
+        match side {
+            Side::Client => ConnId {
+                client: if origins.exact {
+                    origins.local
+                } else {
+                    origins.local.plus(1)
+                },
+                server: origins.peer,
+            },
+            Side::Server => ConnId {
+                client: origins.peer,
+                server: origins.local,
+            },
+        }
+    }
+}

@@ -1,0 +1,73 @@
+//! B3, single and multi (openzipkin/b3-propagation, README).
+
+use super::{Decision, Format, Found, Headers, hex};
+
+/// `b3: {trace}-{span}[-{decision}[-{parent}]]`, or only a decision.
+///
+/// What is malformed says nothing, so that the siblings are asked, but for one
+/// thing: ids that are zero or no ids at all do not take a `0` back.
+pub(super) fn single(headers: &Headers<'_>) -> Found {
+    match headers.b3.map(<[u8]>::trim_ascii) {
+        None => Found::default(),
+        Some(b"0") => Found::bare(Decision::Deny),
+        Some(b"1") => Found::bare(Decision::Accept),
+        Some(b"d") => Found::bare(Decision::Debug),
+        Some(value) => ids_and_decision(value).unwrap_or_default(),
+    }
+}
+
+fn ids_and_decision(value: &[u8]) -> Option<Found> {
+    let mut fields = value.split(|&byte| byte == b'-');
+    let (trace, span) = (fields.next()?, fields.next()?);
+    let decision = match fields.next() {
+        None => Decision::Defer,
+        Some(b"0") => Decision::Deny,
+        Some(b"1") => Decision::Accept,
+        Some(b"d") => Decision::Debug,
+        Some(_) => return None,
+    };
+    let parent = fields.next();
+    if fields.next().is_some() {
+        return None;
+    }
+    Some(Found::with(
+        Format::B3Single,
+        hex::trace(trace),
+        hex::span(span),
+        parent.and_then(hex::span),
+        decision,
+    ))
+}
+
+/// `x-b3-traceid` and its siblings.
+pub(super) fn multi(headers: &Headers<'_>) -> Found {
+    let decision = if headers.flags.map(<[u8]>::trim_ascii) == Some(b"1") {
+        Decision::Debug
+    } else {
+        headers.sampled.map_or(Decision::Defer, sampled)
+    };
+    if headers.trace.is_none() && headers.span.is_none() {
+        return Found::bare(decision);
+    }
+    let id = |value: Option<&[u8]>| value.and_then(|v| hex::span(v.trim_ascii()));
+    Found::with(
+        Format::B3Multi,
+        headers.trace.and_then(|v| hex::trace(v.trim_ascii())),
+        id(headers.span),
+        id(headers.parent),
+        decision,
+    )
+}
+
+/// `X-B3-Sampled`; `true` and `false` of any case are what lenient readers
+/// accept, anything else says nothing.
+fn sampled(value: &[u8]) -> Decision {
+    let value = value.trim_ascii();
+    if value == b"1" || value.eq_ignore_ascii_case(b"true") {
+        Decision::Accept
+    } else if value == b"0" || value.eq_ignore_ascii_case(b"false") {
+        Decision::Deny
+    } else {
+        Decision::Defer
+    }
+}
