@@ -9,22 +9,16 @@ use agent_ebpf::{
     Counter, Direction, FLAG_FAULT, FLAG_NO_BYTES, Kind, RawRecord, SMALL, Skip, skip_key,
 };
 
-use crate::buffer::Pieces;
+use crate::buffer::{IoVec, Pieces};
 use crate::call::Call;
 use crate::chunks::{glimpse, whole};
 use crate::maps::{IGNORED, SCRATCH, SKIPS};
-use crate::mem::{clamp, opaque, read_user};
+use crate::mem::{clamp, opaque, read_kernel, read_user};
 use crate::ring;
 use crate::sniff::{WINDOW, may_start};
 
 /// A head may be as long as this, over however many calls.
 const HEAD_LIMIT: u32 = 64 << 10;
-
-#[repr(C)]
-struct Small {
-    record: RawRecord,
-    payload: [u8; SMALL],
-}
 
 /// Reports `len` bytes from `seq` on.
 #[inline(always)]
@@ -35,54 +29,46 @@ pub(crate) fn bytes(call: &Call, seq: u32, len: u32, pieces: Pieces) {
         }
         return;
     }
-    if len <= SMALL as u32 && pieces.first_len >= u64::from(len) {
-        small(call, seq, len, pieces.first);
-        return;
+    if len <= SMALL as u32 {
+        if pieces.first_len >= u64::from(len) {
+            small::<Small>(call, seq, len, &pieces);
+            return;
+        }
+        // A head in one piece and a body in the next, most of the time.
+        if small::<Pieced>(call, seq, len, &pieces) {
+            return;
+        }
     }
     large(call, seq, len, pieces);
 }
 
-/// A call that fits the small class and lies in one piece: read once, straight
-/// into the ring.
+/// A call that fits the small class: read once, straight into the ring.
+/// False if it lies in more pieces than are read here.
 #[inline(always)]
-fn small(call: &Call, seq: u32, len: u32, address: u64) {
-    let Some(mut room) = ring::reserve::<Small>(call) else {
-        return;
+fn small<R: Room>(call: &Call, seq: u32, len: u32, pieces: &Pieces) -> bool {
+    let Some(mut room) = ring::reserve::<R>(call) else {
+        return true;
     };
-    let to = room.as_mut_ptr();
-    // SAFETY: ring memory of that size.
-    let payload = unsafe { (&raw mut (*to).payload).cast::<u8>() };
-    let n = clamp::<{ SMALL as u64 }>(u64::from(len));
-    if !read_user(payload, n, address) {
-        call.count(Counter::Fault, 1);
-        // SAFETY: as above.
-        call.write(
-            unsafe { &raw mut (*to).record },
-            Kind::Segment,
-            seq,
-            len,
-            0,
-            0,
-            FLAG_FAULT,
-        );
-        ring::submit(call, room, false);
-        return;
+    let (record, payload) = R::parts(room.as_mut_ptr());
+    match R::read(payload, len, pieces) {
+        Read::Whole => {}
+        Read::Fault => {
+            call.count(Counter::Fault, 1);
+            call.write(record, Kind::Segment, seq, len, 0, 0, FLAG_FAULT);
+            ring::submit(call, room, false);
+            return true;
+        }
+        Read::More => {
+            ring::discard(call, room);
+            return false;
+        }
     }
     let start = may_start(payload, u64::from(len));
     if !start && pending(call) == 0 && skipped(call, seq, len) {
         ring::discard(call, room);
-        return;
+        return true;
     }
-    // SAFETY: as above.
-    call.write(
-        unsafe { &raw mut (*to).record },
-        Kind::Segment,
-        seq,
-        len,
-        len as u16,
-        0,
-        0,
-    );
+    call.write(record, Kind::Segment, seq, len, len as u16, 0, 0);
     let ended = len >= 4 && {
         let last = clamp::<{ SMALL as u64 - 4 }>(opaque(u64::from(len)).wrapping_sub(4));
         // SAFETY: `last` is at most SMALL - 4.
@@ -91,6 +77,96 @@ fn small(call: &Call, seq: u32, len: u32, address: u64) {
     let urgent = settle(call, start, ended, len);
     call.count(Counter::RingBytes, u64::from(len));
     ring::submit(call, room, urgent);
+    true
+}
+
+/// What became of reading a call's bytes.
+enum Read {
+    Whole,
+    Fault,
+    /// It lies in more pieces.
+    More,
+}
+
+/// Room in the ring for a small call.
+trait Room: Sized + 'static {
+    /// Where the record and its payload go.
+    fn parts(room: *mut Self) -> (*mut RawRecord, *mut u8);
+    /// Reads the call's bytes.
+    fn read(payload: *mut u8, len: u32, pieces: &Pieces) -> Read;
+}
+
+/// Room for a call in one piece.
+#[repr(C)]
+struct Small {
+    record: RawRecord,
+    payload: [u8; SMALL],
+}
+
+impl Room for Small {
+    #[inline(always)]
+    fn parts(room: *mut Self) -> (*mut RawRecord, *mut u8) {
+        // SAFETY: ring memory of that size; nothing is read.
+        unsafe { (&raw mut (*room).record, (&raw mut (*room).payload).cast()) }
+    }
+
+    #[inline(always)]
+    fn read(payload: *mut u8, len: u32, pieces: &Pieces) -> Read {
+        let n = clamp::<{ SMALL as u64 }>(u64::from(len));
+        if read_user(payload, n, pieces.first) {
+            Read::Whole
+        } else {
+            Read::Fault
+        }
+    }
+}
+
+/// Room for a call in a few pieces; twice as large, so that position and
+/// length of a piece may each go up to the whole.
+#[repr(C)]
+struct Pieced {
+    record: RawRecord,
+    payload: [u8; 2 * SMALL],
+}
+
+/// Pieces of a small call that are read here.
+const FEW: u32 = 4;
+
+impl Room for Pieced {
+    #[inline(always)]
+    fn parts(room: *mut Self) -> (*mut RawRecord, *mut u8) {
+        // SAFETY: ring memory of that size; nothing is read.
+        unsafe { (&raw mut (*room).record, (&raw mut (*room).payload).cast()) }
+    }
+
+    #[inline(always)]
+    fn read(payload: *mut u8, len: u32, pieces: &Pieces) -> Read {
+        let mut vector = pieces.vectors;
+        let mut address = pieces.first;
+        let mut piece = pieces.first_len;
+        let mut at = 0_u64;
+        for _ in 0..FEW {
+            let left = u64::from(len).wrapping_sub(at);
+            let n = clamp::<{ SMALL as u64 }>(opaque(if piece < left { piece } else { left }));
+            let to = clamp::<{ SMALL as u64 }>(opaque(at));
+            // SAFETY: `to` and `n` are at most SMALL each, and there is room
+            // for two.
+            if n != 0 && !read_user(unsafe { payload.add(to as usize) }, n, address) {
+                return Read::Fault;
+            }
+            at = to + n;
+            if at >= u64::from(len) {
+                return Read::Whole;
+            }
+            vector = vector.wrapping_add(size_of::<IoVec>() as u64);
+            let Some(next) = read_kernel::<IoVec>(vector) else {
+                return Read::Fault;
+            };
+            address = next.base;
+            piece = next.len;
+        }
+        Read::More
+    }
 }
 
 /// A call that moved this much may be part of a body worth skipping.
