@@ -8,7 +8,7 @@ use agent_ebpf::{
     SocketState, Tuple, ignored_slot,
 };
 
-use crate::globals::layout;
+use crate::globals::{layout, setting};
 use crate::maps::{ENTRIES, Entry, IGNORED, LOCAL, Local, SOCKETS};
 use crate::mem::{Mem, read_kernel};
 use crate::owner::{self, Sock};
@@ -113,6 +113,28 @@ pub(crate) fn entered(pid_tgid: u64) -> Option<*const Entry> {
         (*entry).pid_tgid = 0;
     }
     Some(entry)
+}
+
+/// Whether nobody has reported this call yet, where programs are attached
+/// twice. `behind` is the stream's number behind the call: no other call of
+/// this thread has the same.
+#[inline(always)]
+pub(crate) fn once(direction: Direction, behind: u32) -> bool {
+    if setting!(twice) == 0 {
+        return true;
+    }
+    let thread = bpf_get_current_pid_tgid() as u32;
+    let Some(entry) = ENTRIES.get_ptr_mut(thread & (ENTRY_SLOTS - 1)) else {
+        return true;
+    };
+    let call = (u64::from(thread) << 32) | u64::from(behind);
+    // SAFETY: a live map value; the index is 0 or 1.
+    unsafe {
+        let done = &raw mut (*entry).done[direction as usize & 1];
+        let fresh = done.read_volatile() != call;
+        done.write_volatile(call);
+        fresh
+    }
 }
 
 /// The socket's state, if it is of interest.
@@ -282,8 +304,8 @@ pub(crate) fn is_fatal(ret: i32) -> bool {
 
 /// Reports the close of a socket of interest, and forgets it.
 #[inline(always)]
-pub(crate) fn close(sk: Sock) {
-    let Some(local) = LOCAL.get_ptr_mut(Program::Close as u32) else {
+pub(crate) fn close(program: Program, sk: Sock) {
+    let Some(local) = LOCAL.get_ptr_mut(program as u32) else {
         return;
     };
     let sock = number(local, sk);
@@ -307,7 +329,7 @@ pub(crate) fn close(sk: Sock) {
     if known {
         let call = Call {
             local,
-            program: Program::Close,
+            program,
             direction: Direction::In,
             sock,
             state,

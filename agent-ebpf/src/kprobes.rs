@@ -11,6 +11,8 @@ use aya_ebpf::macros::{kprobe, kretprobe, map};
 use aya_ebpf::maps::HashMap;
 use aya_ebpf::programs::{ProbeContext, RetProbeContext};
 
+use agent_ebpf::Program;
+
 use crate::mem::Probed;
 use crate::{EAGAIN, call, owner, received, sent};
 
@@ -50,7 +52,13 @@ fn kretprobe_send(ctx: RetProbeContext) -> u32 {
     if ret != -EAGAIN
         && let Some(owner) = owner::watched()
     {
-        sent::<Probed>(pointer(saved.sk), pointer(saved.msg).cast(), ret, owner);
+        sent::<Probed>(
+            Program::SendExit,
+            pointer(saved.sk),
+            pointer(saved.msg).cast(),
+            ret,
+            owner,
+        );
     }
     0
 }
@@ -88,6 +96,7 @@ fn kretprobe_recv(ctx: RetProbeContext) -> u32 {
         && let Some(owner) = owner::watched()
     {
         received::<Probed>(
+            Program::RecvExit,
             pointer(saved.sk),
             pointer(saved.msg).cast(),
             saved.len,
@@ -102,7 +111,7 @@ fn kretprobe_recv(ctx: RetProbeContext) -> u32 {
 #[kprobe]
 fn kprobe_close(ctx: ProbeContext) -> u32 {
     if let Some(sk) = ctx.arg::<u64>(0) {
-        call::close(pointer(sk));
+        call::close(Program::Close, pointer(sk));
     }
     0
 }

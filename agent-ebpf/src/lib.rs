@@ -167,10 +167,16 @@ pub enum Program {
     SendPage = 4,
     /// Exit of `skb_copy_datagram_iter`.
     Copy = 5,
+    /// Exit of `tcp_sendmsg`, the second program.
+    SendExitAgain = 6,
+    /// Exit of `tcp_recvmsg`, the second program.
+    RecvExitAgain = 7,
+    /// `tcp_close`, the second program.
+    CloseAgain = 8,
 }
 
 /// How many [`Program`]s there are.
-pub const PROGRAMS: u32 = 6;
+pub const PROGRAMS: u32 = 9;
 
 /// What is to be done with an owner's calls.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -329,6 +335,8 @@ pub struct Settings {
     pub by_cgroup: u32,
     /// Ring fill in bytes from which the reader is woken.
     pub wake_bytes: u32,
+    /// 1: each program is attached twice, see `again` in `main.rs`.
+    pub twice: u32,
 }
 
 const _: () = assert!(size_of::<SocketState>() == 32);

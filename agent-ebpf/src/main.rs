@@ -47,34 +47,54 @@ use crate::owner::Sock;
 const MSG_TAKES_NOTHING: i32 = 0x2 | 0x2000;
 pub(crate) const EAGAIN: i32 = 11;
 
-#[fentry(function = "tcp_sendmsg")]
-fn send_entry(ctx: FEntryContext) -> u32 {
-    if owner::watched().is_some() {
-        let msg: *const u8 = ctx.arg(1);
-        call::enter::<Direct>(msg);
-    }
-    0
+// Each program comes twice. A task that is preempted inside a program keeps
+// others on that CPU from running it (`prog->active`, kernel/bpf/trampoline.c),
+// and the call is lost. On kernels that preempt (CONFIG_PREEMPT, lazy or full)
+// a second program sits beside the first: whichever runs first reports the
+// call, and a call is lost only if both are kept from running.
+
+macro_rules! send_entry {
+    ($name:ident) => {
+        #[fentry(function = "tcp_sendmsg")]
+        fn $name(ctx: FEntryContext) -> u32 {
+            if owner::watched().is_some() {
+                let msg: *const u8 = ctx.arg(1);
+                call::enter::<Direct>(msg);
+            }
+            0
+        }
+    };
 }
 
-#[fexit(function = "tcp_sendmsg")]
-fn send_exit(ctx: FExitContext) -> u32 {
-    // The return value lies behind the arguments; `bpf_get_func_ret` is for
-    // kernel ≥ 5.17.
-    let ret: i32 = ctx.arg(3);
-    if ret == -EAGAIN {
-        return 0;
-    }
-    if let Some(owner) = owner::watched() {
-        tell!(&ctx, "tcp_sendmsg returned {} to owner {}", ret, owner);
-        sent::<Direct>(ctx.arg(0), ctx.arg(1), ret, owner);
-    }
-    0
+send_entry!(send_entry);
+send_entry!(send_entry_again);
+
+macro_rules! send_exit {
+    ($name:ident, $program:ident) => {
+        #[fexit(function = "tcp_sendmsg")]
+        fn $name(ctx: FExitContext) -> u32 {
+            // The return value lies behind the arguments; `bpf_get_func_ret`
+            // is for kernel ≥ 5.17.
+            let ret: i32 = ctx.arg(3);
+            if ret == -EAGAIN {
+                return 0;
+            }
+            if let Some(owner) = owner::watched() {
+                tell!(&ctx, "tcp_sendmsg returned {} to owner {}", ret, owner);
+                sent::<Direct>(Program::$program, ctx.arg(0), ctx.arg(1), ret, owner);
+            }
+            0
+        }
+    };
 }
+
+send_exit!(send_exit, SendExit);
+send_exit!(send_exit_again, SendExitAgain);
 
 /// `tcp_recvmsg` of a kernel where it takes this many arguments, and the flags
 /// in this place.
 macro_rules! recv_exit {
-    ($name:ident, $flags:literal, $ret:literal) => {
+    ($name:ident, $program:ident, $flags:literal, $ret:literal) => {
         #[fexit(function = "tcp_recvmsg")]
         fn $name(ctx: FExitContext) -> u32 {
             let ret: i32 = ctx.arg($ret);
@@ -84,6 +104,7 @@ macro_rules! recv_exit {
             if let Some(owner) = owner::watched() {
                 tell!(&ctx, "tcp_recvmsg returned {} to owner {}", ret, owner);
                 received::<Direct>(
+                    Program::$program,
                     ctx.arg(0),
                     ctx.arg(1),
                     ctx.arg(2),
@@ -98,11 +119,14 @@ macro_rules! recv_exit {
 }
 
 // 5.10: (sk, msg, len, nonblock, flags, addr_len).
-recv_exit!(recv_exit_6, 4, 6);
+recv_exit!(recv_exit_6, RecvExit, 4, 6);
+recv_exit!(recv_exit_6_again, RecvExitAgain, 4, 6);
 // 5.19 and later: (sk, msg, len, flags, addr_len).
-recv_exit!(recv_exit_5, 3, 5);
+recv_exit!(recv_exit_5, RecvExit, 3, 5);
+recv_exit!(recv_exit_5_again, RecvExitAgain, 3, 5);
 // 6.18 and later: (sk, msg, len, flags).
-recv_exit!(recv_exit_4, 3, 4);
+recv_exit!(recv_exit_4, RecvExit, 3, 4);
+recv_exit!(recv_exit_4_again, RecvExitAgain, 3, 4);
 
 // (sk, page, offset, size, flags), up to 6.4.
 #[fexit(function = "tcp_sendpage")]
@@ -135,22 +159,32 @@ fn copy_exit(ctx: FExitContext) -> u32 {
     0
 }
 
-#[fentry(function = "tcp_close")]
-fn close(ctx: FEntryContext) -> u32 {
-    call::close(ctx.arg(0));
-    0
+macro_rules! close {
+    ($name:ident, $program:ident) => {
+        #[fentry(function = "tcp_close")]
+        fn $name(ctx: FEntryContext) -> u32 {
+            call::close(Program::$program, ctx.arg(0));
+            0
+        }
+    };
 }
 
+close!(close, Close);
+close!(close_again, CloseAgain);
+
 #[inline(always)]
-fn sent<M: Mem>(sk: Sock, msg: *const u8, ret: i32, owner: u64) {
+fn sent<M: Mem>(program: Program, sk: Sock, msg: *const u8, ret: i32, owner: u64) {
     if ret <= 0 && !call::is_fatal(ret) {
         return;
     }
-    let Some((mut call, tcp)) =
-        call::open::<M>(Program::SendExit, Direction::Out, sk, owner, ret > 0)
-    else {
+    let Some((mut call, tcp)) = call::open::<M>(program, Direction::Out, sk, owner, ret > 0) else {
         return;
     };
+    let len = ret as u32;
+    let seq = call::sent_from::<M>(tcp, len);
+    if ret > 0 && !call::once(Direction::Out, seq.wrapping_add(len)) {
+        return;
+    }
     let entry = call::entered(bpf_get_current_pid_tgid());
     if let Some(entry) = entry {
         // SAFETY: a live map value.
@@ -162,20 +196,26 @@ fn sent<M: Mem>(sk: Sock, msg: *const u8, ret: i32, owner: u64) {
         call::outcome(&call, Kind::Failed, ret.unsigned_abs());
         return;
     }
-    let len = ret as u32;
-    call::moved::<M>(&call, msg, call::sent_from::<M>(tcp, len), len, entry);
+    call::moved::<M>(&call, msg, seq, len, entry);
 }
 
 #[inline(always)]
-fn received<M: Mem>(sk: Sock, msg: *const u8, wanted: u64, flags: i32, ret: i32, owner: u64) {
+fn received<M: Mem>(
+    program: Program,
+    sk: Sock,
+    msg: *const u8,
+    wanted: u64,
+    flags: i32,
+    ret: i32,
+    owner: u64,
+) {
     if flags & MSG_TAKES_NOTHING != 0
         || (ret < 0 && !call::is_fatal(ret))
         || (ret == 0 && wanted == 0)
     {
         return;
     }
-    let Some((call, tcp)) = call::open::<M>(Program::RecvExit, Direction::In, sk, owner, ret > 0)
-    else {
+    let Some((call, tcp)) = call::open::<M>(program, Direction::In, sk, owner, ret > 0) else {
         return;
     };
     if ret < 0 {
@@ -184,13 +224,10 @@ fn received<M: Mem>(sk: Sock, msg: *const u8, wanted: u64, flags: i32, ret: i32,
         call::outcome(&call, Kind::Ended, 0);
     } else {
         let len = ret as u32;
-        call::moved::<M>(
-            &call,
-            msg,
-            call::received_from::<M>(sk.cast(), tcp, len),
-            len,
-            None,
-        );
+        let seq = call::received_from::<M>(sk.cast(), tcp, len);
+        if call::once(Direction::In, seq.wrapping_add(len)) {
+            call::moved::<M>(&call, msg, seq, len, None);
+        }
     }
 }
 

@@ -64,6 +64,9 @@ pub(crate) struct Entry {
     pub(crate) pointer: u64,
     pub(crate) offset: u64,
     pub(crate) segments: u64,
+    /// The last call that was reported, by direction: thread and where the
+    /// stream stood behind it.
+    pub(crate) done: [u64; 2],
 }
 
 /// What one program keeps on one CPU.

@@ -23,6 +23,8 @@ pub(super) struct Probes {
     pub(super) programs: Vec<ProgramReport>,
     pub(super) by_cgroup: bool,
     pub(super) kprobes: bool,
+    /// The kernel preempts its tasks, so each program is attached twice.
+    pub(super) twice: bool,
     pub(super) degraded: Vec<String>,
     /// Threads inside a receive that began before the programs were there.
     pub(super) inside: Option<Inside>,
@@ -59,12 +61,14 @@ impl Probes {
         raise_memlock();
         let btf = aya::Btf::parse(&blob, aya::Endianness::default())
             .map_err(|source| LiveError::Object(Box::new(aya::EbpfError::BtfError(source))))?;
+        let twice = preempts();
         let mut probes = Self {
-            ebpf: open(object, &kernel, by_cgroup, options, &btf)?,
+            ebpf: open(object, by_cgroup, twice, &kernel, options, &btf)?,
             kernel,
             programs: Vec::new(),
             by_cgroup,
             kprobes: options.force_kprobes,
+            twice,
             degraded: Vec::new(),
             inside: None,
         };
@@ -102,7 +106,7 @@ impl Probes {
         // What is attached already goes with the object it came from.
         self.programs.clear();
         self.inside = None;
-        self.ebpf = open(object, &self.kernel, self.by_cgroup, options, btf)?;
+        self.ebpf = open(object, self.by_cgroup, false, &self.kernel, options, btf)?;
         self.kprobes = true;
         self.degraded
             .push(format!("kprobes instead of fentry: {refused}"));
@@ -175,14 +179,20 @@ impl Probes {
         self.watch_inside(btf)?;
         // The close first: a socket that is tracked must be forgotten again.
         self.entry("close", "tcp_close", btf)?;
-        let receive = match self.kernel.recvmsg_arity {
-            6 => "recv_exit_6",
-            5 => "recv_exit_5",
-            _ => "recv_exit_4",
+        let (receive, again) = match self.kernel.recvmsg_arity {
+            6 => ("recv_exit_6", "recv_exit_6_again"),
+            5 => ("recv_exit_5", "recv_exit_5_again"),
+            _ => ("recv_exit_4", "recv_exit_4_again"),
         };
         self.exit(receive, "tcp_recvmsg", btf)?;
         self.entry("send_entry", "tcp_sendmsg", btf)?;
         self.exit("send_exit", "tcp_sendmsg", btf)?;
+        if self.twice {
+            self.entry("close_again", "tcp_close", btf)?;
+            self.exit(again, "tcp_recvmsg", btf)?;
+            self.entry("send_entry_again", "tcp_sendmsg", btf)?;
+            self.exit("send_exit_again", "tcp_sendmsg", btf)?;
+        }
         if self.kernel.sendpage {
             self.exit("sendpage_exit", "tcp_sendpage", btf)?;
         }
@@ -261,14 +271,16 @@ impl Probes {
 /// Loads the object's maps and reads its programs.
 fn open(
     object: &[u8],
-    kernel: &Kernel,
     by_cgroup: bool,
+    twice: bool,
+    kernel: &Kernel,
     options: &Options,
     btf: &aya::Btf,
 ) -> Result<Ebpf, LiveError> {
     let settings = Settings {
         by_cgroup: u32::from(by_cgroup),
         wake_bytes: options.ring_bytes / 4,
+        twice: u32::from(twice),
     };
     EbpfLoader::new()
         .btf(Some(btf))
@@ -284,6 +296,22 @@ fn open(
                 LiveError::Object(Box::new(source))
             }
         })
+}
+
+/// Whether tasks are preempted inside the kernel: then a program may be kept
+/// from running, and a second one must stand by.
+///
+/// `sched/preempt` in debugfs has the mode in brackets (kernel ≥ 5.12). Where it
+/// cannot be read, the kernel's version string says whether it could: the mode
+/// of `PREEMPT_DYNAMIC` is not known then, so it counts.
+fn preempts() -> bool {
+    if let Ok(modes) = fs::read_to_string("/sys/kernel/debug/sched/preempt") {
+        return modes.contains("(full)") || modes.contains("(lazy)");
+    }
+    rustix::system::uname()
+        .version()
+        .to_string_lossy()
+        .contains("PREEMPT")
 }
 
 /// Whether this process has CAP_BPF and CAP_PERFMON, or CAP_SYS_ADMIN, which
