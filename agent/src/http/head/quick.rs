@@ -193,7 +193,7 @@ fn other(rest: &[u8]) -> Option<Line<'_>> {
         b' ' | b'\t' | b':' => None,
         // Too short for a name to be told apart above.
         b'b' | b'B' if rest.get(1) == Some(&b'3') => None,
-        _ => Some(Line::Header(rest.get(line_feed(rest)? + 1..)?)),
+        _ => Some(Line::Header(rest.get(line_end(rest)?.1..)?)),
     }
 }
 
@@ -258,36 +258,39 @@ fn trimmed(line: &[u8]) -> &[u8] {
 /// The first line, without its end, and what is behind it.
 #[inline]
 fn first_line(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
-    let at = line_feed(bytes)?;
-    let (line, behind) = (bytes.get(..at)?, bytes.get(at + 1..)?);
-    Some((line.strip_suffix(b"\r").unwrap_or(line), behind))
+    let (len, next) = line_end(bytes)?;
+    Some((bytes.get(..len)?, bytes.get(next..)?))
 }
 
-/// Where the first LF is, a word at a time: lines are too short for a call of
-/// a vectorised search to pay.
+/// Where the first line ends, and where the next begins. Lines are too short
+/// for a call of a vectorised search to pay: two words at a time.
 #[inline]
-fn line_feed(bytes: &[u8]) -> Option<usize> {
+fn line_end(bytes: &[u8]) -> Option<(usize, usize)> {
     const BIT_6: u64 = 0x4040_4040_4040_4040;
+    // Bits 5 and 6 are clear in control characters, and in some bytes above
+    // 127 that are as rare.
+    let visible = |word: u64| (word | word << 1) & BIT_6;
     let mut at = 0;
-    for word in bytes.chunks_exact(8) {
-        // Bits 5 and 6 are clear in control characters, and in some bytes
-        // above 127 that are as rare.
-        let word = word
-            .first_chunk()
-            .map_or(0, |word| u64::from_le_bytes(*word));
-        let control = !(word | word << 1) & BIT_6;
-        if control != 0 {
-            let at = at + (control.trailing_zeros() / 8) as usize;
-            return match bytes.get(at..)? {
-                [b'\n', ..] => Some(at),
-                [b'\r', b'\n', ..] => Some(at + 1),
-                rest => Some(at + rest.iter().position(|&byte| byte == b'\n')?),
-            };
+    while let Some(words) = bytes.get(at..).and_then(|rest| rest.first_chunk::<16>()) {
+        let words = u128::from_le_bytes(*words);
+        let (first, second) = (visible(words as u64), visible((words >> 64) as u64));
+        if first & second == BIT_6 {
+            at += 16;
+            continue;
         }
-        at += 8;
+        at += match (first ^ BIT_6).trailing_zeros() {
+            64 => 8 + (second ^ BIT_6).trailing_zeros() as usize / 8,
+            bits => bits as usize / 8,
+        };
+        break;
     }
     let rest = bytes.get(at..)?;
-    Some(at + rest.iter().position(|&byte| byte == b'\n')?)
+    if let [b'\r', b'\n', ..] = rest {
+        return Some((at, at + 2));
+    }
+    let feed = at + rest.iter().position(|&byte| byte == b'\n')?;
+    let cr = feed.checked_sub(1).and_then(|before| bytes.get(before)) == Some(&b'\r');
+    Some((feed - usize::from(cr), feed + 1))
 }
 
 fn minor(version: &[u8; 8]) -> Option<u8> {
