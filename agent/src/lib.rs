@@ -4,9 +4,16 @@
 //! `sample` → `link` → `export`. ARCHITECTURE.md has the picture and the
 //! invariants.
 
+pub mod admin;
 pub mod assemble;
 pub mod capture;
+pub mod cli;
+pub mod config;
 pub mod export;
 pub mod http;
 pub mod identify;
+pub mod ledger;
+pub mod link;
+pub mod policy;
+pub mod sample;
 pub mod units;

@@ -28,6 +28,15 @@ impl TraceId {
         }
     }
 
+    /// An id of these halves, of which the lower one is known not to be zero.
+    #[must_use]
+    pub const fn from_halves(high: u64, low: NonZeroU64) -> Self {
+        Self {
+            high,
+            low: low.get(),
+        }
+    }
+
     /// Upper 64 bits, zero in a 64-bit id.
     #[must_use]
     pub const fn high(self) -> u64 {

@@ -1,1 +1,39 @@
-//! End-to-end tests of nodespan: scenarios, real servers, real kernels.
+//! End-to-end tests of nodespan: real servers, real clients, real kernels.
+//!
+//! Two programs use this library. `guest-suite` runs as root on a kernel that
+//! can run the probes (in a guest that `cargo xtask vm` starts): it starts
+//! servers and the agent, drives clients, and compares the agent's spans with
+//! the servers' own access logs. `host-suite` needs neither root nor probes.
+//!
+//! Every request of every case has a path of its own, `/VERB/CASE/N`: VERB says
+//! what the server does, CASE is the tag by which lines and spans are found
+//! again. So one run of the agent serves many cases, and a span that belongs to
+//! no case is noticed.
+
+pub mod agent;
+pub mod answer;
+pub mod cases;
+pub mod children;
+pub mod clients;
+pub mod compare;
+pub mod host;
+pub mod ledger;
+pub mod lines;
+pub mod narrow;
+pub mod network;
+pub mod origin;
+pub mod pcap;
+pub mod raw;
+pub mod replay;
+pub mod report;
+pub mod run;
+pub mod spans;
+pub mod special;
+pub mod targets;
+pub mod traced;
+pub mod traffic;
+pub mod tree;
+pub mod wait;
+pub mod workloads;
+pub mod wrong;
+pub mod zipkin;

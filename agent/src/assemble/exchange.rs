@@ -171,16 +171,11 @@ impl Text {
         Self { bytes, ends }
     }
 
-    /// Bytes of all strings together.
+    /// All strings in one row: what is true of every byte of it is true of
+    /// each string.
     #[must_use]
-    pub fn len(&self) -> usize {
-        self.bytes.len()
-    }
-
-    /// Whether there is not a byte.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.bytes.is_empty()
+    pub fn all(&self) -> &[u8] {
+        &self.bytes
     }
 
     /// Request method.

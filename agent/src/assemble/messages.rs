@@ -59,7 +59,7 @@ impl Connection {
             head.user_agent,
             head.request_id,
         );
-        sink.hold(text.len());
+        sink.hold(text.all().len());
         sink.counters.began += 1;
         out.push(Output::Began(began));
         self.pairing.push(Open {

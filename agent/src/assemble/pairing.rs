@@ -455,6 +455,6 @@ fn finish(open: Open, sink: &mut Sink, out: &mut Vec<Output>) {
         Some(Failure::Expired) => counters.expired += 1,
         _ => {}
     }
-    sink.release(open.exchange.text.len());
+    sink.release(open.exchange.text.all().len());
     out.push(Output::Finished(open.exchange));
 }

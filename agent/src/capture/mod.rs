@@ -3,6 +3,15 @@
 //! Both sources hand the same [`Record`]s to the assembler. This is the only
 //! room with aya and `unsafe`.
 
+pub mod btf;
+pub mod layout;
+#[expect(
+    unsafe_code,
+    reason = "maps and ring memory are shared with the kernel"
+)]
+pub mod live;
+pub mod pcap;
+
 use crate::units::{Direction, Endpoint, MonoNanos, Origins, OwnerId, SocketId, TcpSeq};
 
 /// One thing that happened on one socket, as its owner saw it.
@@ -18,6 +27,18 @@ pub struct Record<'a> {
     pub pid: u32,
     /// What happened.
     pub event: Event<'a>,
+}
+
+impl Record<'_> {
+    /// When it happened; zero if the event has no time of its own.
+    #[must_use]
+    pub const fn time(&self) -> MonoNanos {
+        match self.event {
+            Event::Opened { .. } => MonoNanos(0),
+            Event::Segment(segment) => segment.exit,
+            Event::Ended { at, .. } | Event::Failed { at, .. } | Event::Closed { at } => at,
+        }
+    }
 }
 
 /// What happened on a socket.

@@ -1,7 +1,28 @@
 //! Which workload made a call.
+//!
+//! Live, [`Identifier`] asks the host; for captures [`AddressIdentifier`]
+//! takes the address. Both give a [`Known`]. Pods and tags will join here:
+//! a `Known` will carry them to `policy`, and [`Identify::known`] may answer
+//! "not yet".
+
+mod address;
+mod cgroup;
+mod command;
+mod host;
+
+pub use address::AddressIdentifier;
+pub use cgroup::{CgroupOwner, Granularity, granularity};
+pub use host::{Counters, Identifier, Options};
 
 use std::net::IpAddr;
 use std::sync::Arc;
+
+use crate::units::{MonoNanos, OwnerId};
+
+/// Identity of a workload in this agent: equal for all exchanges of one
+/// workload and for no other's, whatever their names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct WorkloadKey(pub u64);
 
 /// A program as an operator would name it: a container, a unit, a command.
 ///
@@ -33,4 +54,60 @@ pub enum WorkloadKind {
     Command,
     /// An address in a capture.
     Address,
+}
+
+/// A workload, and what the system says it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Known {
+    /// Tells it from every other.
+    pub key: WorkloadKey,
+    /// What its spans say.
+    pub workload: Arc<Workload>,
+    /// What it is, whatever its service is called.
+    pub origin: Origin,
+}
+
+/// What a workload is on its host; selectors ask for it, because `--service`
+/// gives all workloads one name.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Origin {
+    /// A container.
+    Container {
+        /// The runtime's id.
+        id: Arc<str>,
+        /// The runtime's name, if it could be found.
+        name: Option<Arc<str>>,
+    },
+    /// A systemd service with its full name, `nginx.service`.
+    Unit(Arc<str>),
+    /// A process that is neither, with its command name.
+    Command(Arc<str>),
+    /// An address in a capture.
+    Address(IpAddr),
+    /// It was over before anybody could ask.
+    Gone,
+}
+
+/// Names the workload of a record.
+pub trait Identify {
+    /// The workload of this owner and process; `local` is this end's address.
+    /// `None` if it cannot be known yet: ask again with the owner's next
+    /// record or a little later.
+    fn known(
+        &mut self,
+        owner: OwnerId,
+        pid: u32,
+        local: Option<IpAddr>,
+        now: MonoNanos,
+    ) -> Option<&Known>;
+}
+
+/// A key from what a workload is called where names are unique.
+fn key_of(space: &str, name: &str) -> WorkloadKey {
+    use std::hash::Hasher;
+    let mut hasher = siphasher::sip::SipHasher24::new();
+    hasher.write(space.as_bytes());
+    hasher.write_u8(0);
+    hasher.write(name.as_bytes());
+    WorkloadKey(hasher.finish())
 }

@@ -1,0 +1,323 @@
+//! A small reader of BTF, the kernel's description of its own types.
+//!
+//! Only what the loader asks is here: where a member lies, what an
+//! enumerator's value is, which parameters a function takes. The format is
+//! Documentation/bpf/btf.rst; kinds up to 19 (`ENUM64`, kernel ≥ 6.0) are
+//! known, others end the reading with an error. Pure and without `unsafe`:
+//! the input may be anything.
+
+/// Types of one kernel.
+#[derive(Debug)]
+pub struct Btf {
+    types: Vec<u8>,
+    strings: Vec<u8>,
+    /// Offset of each type in `types`; ids begin with 1, 0 is void.
+    offsets: Vec<u32>,
+}
+
+/// What is wrong with a BTF blob, or missing in it.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub enum BtfError {
+    /// Too short, wrong magic or version, sections outside the blob.
+    #[error("not BTF of version 1: {0}")]
+    Header(&'static str),
+    /// A kind this reader does not know: its size is unknown, so nothing
+    /// behind it can be read.
+    #[error("type {id} at offset {offset} is of kind {kind}, unknown to this reader")]
+    Kind {
+        /// Number of the type.
+        id: u32,
+        /// Where it lies in the type section.
+        offset: usize,
+        /// Its kind.
+        kind: u32,
+    },
+    /// The type section ends inside a type.
+    #[error("type {id} at offset {offset} is cut off")]
+    Cut {
+        /// Number of the type.
+        id: u32,
+        /// Where it lies in the type section.
+        offset: usize,
+    },
+    /// This kernel has no such thing.
+    #[error("this kernel's BTF has no {what} `{name}`")]
+    Missing {
+        /// Struct, member, function or enumerator.
+        what: &'static str,
+        /// What was looked for.
+        name: String,
+    },
+}
+
+/// Where a member lies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Member {
+    /// From the start of the outermost struct.
+    pub bits: u32,
+    /// Type id of the member.
+    type_id: u32,
+}
+
+impl Member {
+    /// Byte offset, rounded down for bit fields.
+    #[must_use]
+    pub const fn bytes(self) -> u32 {
+        self.bits / 8
+    }
+}
+
+impl Btf {
+    /// Reads a blob as `/sys/kernel/btf/vmlinux` gives it.
+    ///
+    /// # Errors
+    /// If it is not BTF, or holds a kind this reader does not know.
+    pub fn parse(blob: &[u8]) -> Result<Self, BtfError> {
+        let word = |at: usize| u32_at(blob, at).ok_or(BtfError::Header("cut header"));
+        if word(0)? & 0xffff != MAGIC {
+            return Err(BtfError::Header("wrong magic or byte order"));
+        }
+        if word(0)? >> 16 & 0xff != 1 {
+            return Err(BtfError::Header("other version"));
+        }
+        let section = |offset: u32, len: u32| -> Option<Vec<u8>> {
+            let start = (word(4).ok()? as usize).checked_add(offset as usize)?;
+            blob.get(start..start.checked_add(len as usize)?)
+                .map(<[u8]>::to_vec)
+        };
+        let types =
+            section(word(8)?, word(12)?).ok_or(BtfError::Header("types outside the blob"))?;
+        let strings =
+            section(word(16)?, word(20)?).ok_or(BtfError::Header("strings outside the blob"))?;
+        let mut offsets = vec![u32::MAX];
+        let mut at = 0;
+        while at < types.len() {
+            let id = u32::try_from(offsets.len()).unwrap_or(u32::MAX);
+            let info = u32_at(&types, at + 4).ok_or(BtfError::Cut { id, offset: at })?;
+            let extra = extra(info).ok_or(BtfError::Kind {
+                id,
+                offset: at,
+                kind: kind(info),
+            })?;
+            offsets.push(u32::try_from(at).map_err(|_too_far| BtfError::Cut { id, offset: at })?);
+            let end = at + HEADER + extra;
+            if end > types.len() {
+                return Err(BtfError::Cut { id, offset: at });
+            }
+            at = end;
+        }
+        Ok(Self {
+            types,
+            strings,
+            offsets,
+        })
+    }
+
+    /// Where the member of this path lies, `struct.member.member…`; anonymous
+    /// structs and unions on the way need no name.
+    ///
+    /// # Errors
+    /// If a part of the path does not exist.
+    pub fn member(&self, path: &str) -> Result<Member, BtfError> {
+        let mut parts = path.split('.');
+        let outer = parts.next().unwrap_or_default();
+        let mut at = Member {
+            bits: 0,
+            type_id: self.named(outer, &[STRUCT, UNION])?,
+        };
+        for name in parts {
+            let inner = self
+                .member_of(self.resolve(at.type_id), name, 0)
+                .ok_or_else(|| missing("member", path))?;
+            at = Member {
+                bits: at.bits.wrapping_add(inner.bits),
+                type_id: inner.type_id,
+            };
+        }
+        Ok(at)
+    }
+
+    /// Value of an enumerator, whatever the enum is called.
+    ///
+    /// # Errors
+    /// If no enum has it.
+    pub fn enumerator(&self, name: &str) -> Result<u32, BtfError> {
+        (1..self.offsets.len())
+            .filter_map(|id| self.entry(u32::try_from(id).ok()?))
+            .filter(|entry| entry.kind == ENUM)
+            .find_map(|entry| {
+                (0..entry.vlen).find_map(|i| {
+                    let at = entry.body + i * 8;
+                    (self.string(u32_at(&self.types, at)?) == name.as_bytes())
+                        .then(|| u32_at(&self.types, at + 4))?
+                })
+            })
+            .ok_or_else(|| missing("enumerator", name))
+    }
+
+    /// Names of a function's parameters, in order.
+    ///
+    /// # Errors
+    /// If there is no such function.
+    pub fn parameters(&self, function: &str) -> Result<Vec<String>, BtfError> {
+        let id = self.named(function, &[FUNC])?;
+        let proto = self
+            .entry(id)
+            .and_then(|func| self.entry(func.size_or_type))
+            .filter(|proto| proto.kind == FUNC_PROTO)
+            .ok_or_else(|| missing("prototype of function", function))?;
+        Ok((0..proto.vlen)
+            .filter_map(|i| u32_at(&self.types, proto.body + i * 8))
+            .map(|name| String::from_utf8_lossy(self.string(name)).into_owned())
+            .collect())
+    }
+
+    /// Whether there is a function of this name.
+    #[must_use]
+    pub fn has_function(&self, name: &str) -> bool {
+        self.named(name, &[FUNC]).is_ok()
+    }
+
+    fn named(&self, name: &str, kinds: &[u32]) -> Result<u32, BtfError> {
+        (1..self.offsets.len())
+            .filter_map(|id| u32::try_from(id).ok())
+            .find(|&id| {
+                self.entry(id).is_some_and(|entry| {
+                    kinds.contains(&entry.kind) && self.string(entry.name) == name.as_bytes()
+                })
+            })
+            .ok_or_else(|| {
+                missing(
+                    if kinds == [FUNC] {
+                        "function"
+                    } else {
+                        "struct"
+                    },
+                    name,
+                )
+            })
+    }
+
+    fn member_of(&self, id: u32, name: &str, depth: u32) -> Option<Member> {
+        let entry = self.entry(id)?;
+        if !matches!(entry.kind, STRUCT | UNION) || depth > DEEPEST {
+            return None;
+        }
+        (0..entry.vlen).find_map(|i| {
+            let at = entry.body + i * 12;
+            let (its_name, type_id) = (u32_at(&self.types, at)?, u32_at(&self.types, at + 4)?);
+            let offset = u32_at(&self.types, at + 8)?;
+            // With the flag set the upper 8 bits are a bit field's size.
+            let bits = if entry.flag {
+                offset & 0x00ff_ffff
+            } else {
+                offset
+            };
+            if self.string(its_name) == name.as_bytes() {
+                return Some(Member { bits, type_id });
+            }
+            if its_name != 0 {
+                return None;
+            }
+            let inner = self.member_of(self.resolve(type_id), name, depth + 1)?;
+            Some(Member {
+                bits: bits.wrapping_add(inner.bits),
+                ..inner
+            })
+        })
+    }
+
+    /// Follows typedefs and qualifiers.
+    fn resolve(&self, mut id: u32) -> u32 {
+        for _ in 0..DEEPEST {
+            match self.entry(id) {
+                Some(entry)
+                    if matches!(entry.kind, TYPEDEF | VOLATILE | CONST | RESTRICT | TYPE_TAG) =>
+                {
+                    id = entry.size_or_type;
+                }
+                _ => break,
+            }
+        }
+        id
+    }
+
+    fn entry(&self, id: u32) -> Option<Entry> {
+        let at = *self.offsets.get(id as usize)? as usize;
+        let info = u32_at(&self.types, at.checked_add(4)?)?;
+        Some(Entry {
+            name: u32_at(&self.types, at)?,
+            kind: kind(info),
+            vlen: (info & 0xffff) as usize,
+            flag: info >> 31 != 0,
+            size_or_type: u32_at(&self.types, at + 8)?,
+            body: at + HEADER,
+        })
+    }
+
+    fn string(&self, offset: u32) -> &[u8] {
+        let rest = self.strings.get(offset as usize..).unwrap_or_default();
+        rest.split(|&b| b == 0).next().unwrap_or_default()
+    }
+}
+
+struct Entry {
+    name: u32,
+    kind: u32,
+    vlen: usize,
+    flag: bool,
+    size_or_type: u32,
+    body: usize,
+}
+
+const MAGIC: u32 = 0xeb9f;
+/// Bytes of what all types begin with.
+const HEADER: usize = 12;
+/// Anonymous members and qualifiers are followed this far; real ones take 5.
+const DEEPEST: u32 = 32;
+
+const STRUCT: u32 = 4;
+const UNION: u32 = 5;
+const ENUM: u32 = 6;
+const TYPEDEF: u32 = 8;
+const VOLATILE: u32 = 9;
+const CONST: u32 = 10;
+const RESTRICT: u32 = 11;
+const FUNC: u32 = 12;
+const FUNC_PROTO: u32 = 13;
+const TYPE_TAG: u32 = 18;
+
+const fn kind(info: u32) -> u32 {
+    info >> 24 & 0x1f
+}
+
+/// Bytes that follow the header of a type.
+const fn extra(info: u32) -> Option<usize> {
+    let vlen = (info & 0xffff) as usize;
+    match kind(info) {
+        // INT, VAR and DECL_TAG have one word more.
+        1 | 14 | 17 => Some(4),
+        // ARRAY
+        3 => Some(12),
+        STRUCT | UNION | 15 | 19 => Some(vlen * 12),
+        ENUM | FUNC_PROTO => Some(vlen * 8),
+        // PTR, FWD, TYPEDEF, qualifiers, FUNC, FLOAT, TYPE_TAG
+        2 | 7..=12 | 16 | 18 => Some(0),
+        _ => None,
+    }
+}
+
+fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
+    bytes
+        .get(at..at.checked_add(4)?)?
+        .try_into()
+        .ok()
+        .map(u32::from_le_bytes)
+}
+
+fn missing(what: &'static str, name: &str) -> BtfError {
+    BtfError::Missing {
+        what,
+        name: name.to_owned(),
+    }
+}

@@ -1,0 +1,392 @@
+//! Loading and attaching the programs.
+
+use std::fs;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+
+use agent_ebpf::Settings;
+use aya::maps::MapError;
+use aya::programs::{FEntry, FExit, KProbe, ProgramError};
+use aya::{Ebpf, EbpfLoader};
+use rustix::thread::CapabilitySet;
+
+use super::inside::Inside;
+use super::report::{ProgramReport, Report};
+use super::{LiveError, Options, object};
+use crate::capture::btf::Btf;
+use crate::capture::layout::Kernel;
+
+/// Programs in the kernel, attached until this is dropped.
+pub(super) struct Probes {
+    pub(super) ebpf: Ebpf,
+    pub(super) kernel: Kernel,
+    pub(super) programs: Vec<ProgramReport>,
+    pub(super) by_cgroup: bool,
+    pub(super) kprobes: bool,
+    pub(super) degraded: Vec<String>,
+    /// Threads inside a receive that began before the programs were there.
+    pub(super) inside: Option<Inside>,
+}
+
+/// The program for them.
+const COPY: &str = "copy_exit";
+
+const BTF_PATH: &str = "/sys/kernel/btf/vmlinux";
+
+impl Probes {
+    pub(super) fn load(options: &Options) -> Result<Self, LiveError> {
+        let object = if options.kernel_log {
+            object::logging()
+        } else {
+            object::plain()
+        };
+        let object = object.ok_or(LiveError::NoObject)?;
+        if !permitted() {
+            return Err(not_permitted());
+        }
+        let blob = fs::read(BTF_PATH).map_err(|source| {
+            if source.kind() == io::ErrorKind::PermissionDenied {
+                not_permitted()
+            } else {
+                LiveError::NoBtf {
+                    path: BTF_PATH,
+                    source,
+                }
+            }
+        })?;
+        let kernel = Kernel::resolve(&Btf::parse(&blob)?)?;
+        let by_cgroup = fs::exists("/sys/fs/cgroup/cgroup.controllers").unwrap_or(false);
+        raise_memlock();
+        let btf = aya::Btf::parse(&blob, aya::Endianness::default())
+            .map_err(|source| LiveError::Object(Box::new(aya::EbpfError::BtfError(source))))?;
+        let mut probes = Self {
+            ebpf: open(object, &kernel, by_cgroup, options, &btf)?,
+            kernel,
+            programs: Vec::new(),
+            by_cgroup,
+            kprobes: options.force_kprobes,
+            degraded: Vec::new(),
+            inside: None,
+        };
+        if by_cgroup {
+            probes.attach_all(object, options, &btf)?;
+        } else {
+            probes
+                .degraded
+                .push("no cgroup v2 at /sys/fs/cgroup: owners are processes".to_owned());
+            probes.attach_all(object, options, &btf)?;
+        }
+        Ok(probes)
+    }
+
+    /// Attaches fentry and fexit programs, or kprobes where there is no
+    /// fentry.
+    fn attach_all(
+        &mut self,
+        object: &[u8],
+        options: &Options,
+        btf: &aya::Btf,
+    ) -> Result<(), LiveError> {
+        if options.force_kprobes {
+            self.degraded
+                .push("kprobes instead of fentry: asked for".to_owned());
+            return self.attach_kprobes();
+        }
+        let Err(refused) = self.attach(btf) else {
+            return Ok(());
+        };
+        // A verifier that refuses one kind of program will refuse the other.
+        if !no_such_kind(&refused) {
+            return Err(refused);
+        }
+        // What is attached already goes with the object it came from.
+        self.programs.clear();
+        self.inside = None;
+        self.ebpf = open(object, &self.kernel, self.by_cgroup, options, btf)?;
+        self.kprobes = true;
+        self.degraded
+            .push(format!("kprobes instead of fentry: {refused}"));
+        self.attach_kprobes()
+            .map_err(|error| LiveError::NoProbes(format!("fentry: {refused}; kprobe: {error}")))
+    }
+
+    fn attach_kprobes(&mut self) -> Result<(), LiveError> {
+        self.kprobe("kprobe_close", "tcp_close")?;
+        let receive = if self.kernel.recvmsg_flags == 4 {
+            "kprobe_recv_4"
+        } else {
+            "kprobe_recv_3"
+        };
+        self.kprobe(receive, "tcp_recvmsg")?;
+        self.kprobe("kretprobe_recv", "tcp_recvmsg")?;
+        self.kprobe("kprobe_send", "tcp_sendmsg")?;
+        self.kprobe("kretprobe_send", "tcp_sendmsg")?;
+        self.degraded.push(
+            "kretprobes miss returns when more tasks wait in tcp_recvmsg than they have instances for".to_owned(),
+        );
+        if self.kernel.sendpage {
+            self.degraded.push(
+                "bytes sent by sendfile are not seen (tcp_sendpage has no kprobe here)".to_owned(),
+            );
+        }
+        Ok(())
+    }
+
+    fn kprobe(&mut self, name: &'static str, function: &'static str) -> Result<(), LiveError> {
+        let program: &mut KProbe = self.program(name)?;
+        program.load().map_err(|e| refused(name, e))?;
+        program.attach(function, 0).map_err(|e| refused(name, e))?;
+        let report = report(name, function, program.info());
+        self.programs.push(report);
+        Ok(())
+    }
+
+    /// What became of it all.
+    pub(super) fn report(&self) -> Report {
+        Report {
+            release: rustix::system::uname()
+                .release()
+                .to_string_lossy()
+                .into_owned(),
+            kernel: self.kernel.clone(),
+            programs: self.programs.clone(),
+            kprobes: self.kprobes,
+            by_cgroup: self.by_cgroup,
+            degraded: self.degraded.clone(),
+            self_test: String::new(),
+        }
+    }
+
+    /// Descriptors of the attached programs, to ask the kernel about them.
+    pub(super) fn descriptors(&self) -> Vec<(&'static str, OwnedFd)> {
+        self.programs
+            .iter()
+            .filter_map(|report| {
+                let program = self.ebpf.program(report.name)?;
+                Some((
+                    report.name,
+                    program.fd().ok()?.as_fd().try_clone_to_owned().ok()?,
+                ))
+            })
+            .collect()
+    }
+
+    fn attach(&mut self, btf: &aya::Btf) -> Result<(), LiveError> {
+        self.watch_inside(btf)?;
+        // The close first: a socket that is tracked must be forgotten again.
+        self.entry("close", "tcp_close", btf)?;
+        let receive = match self.kernel.recvmsg_arity {
+            6 => "recv_exit_6",
+            5 => "recv_exit_5",
+            _ => "recv_exit_4",
+        };
+        self.exit(receive, "tcp_recvmsg", btf)?;
+        self.entry("send_entry", "tcp_sendmsg", btf)?;
+        self.exit("send_exit", "tcp_sendmsg", btf)?;
+        if self.kernel.sendpage {
+            self.exit("sendpage_exit", "tcp_sendpage", btf)?;
+        }
+        if let Some(inside) = &mut self.inside {
+            inside.look();
+        }
+        Ok(())
+    }
+
+    /// Watches the threads that are inside a receive already, if there are
+    /// any; those that enter one meanwhile are added once all is attached.
+    fn watch_inside(&mut self, btf: &aya::Btf) -> Result<(), LiveError> {
+        let map = self.ebpf.take_map("INSIDE");
+        let map = map.and_then(|map| aya::maps::HashMap::try_from(map).ok());
+        let Some(map) = map else {
+            return Err(LiveError::NoProbes(
+                "the kernel object has no map INSIDE".to_owned(),
+            ));
+        };
+        let mut inside = Inside::new(map);
+        inside.look();
+        self.exit(COPY, "skb_copy_datagram_iter", btf)?;
+        self.inside = Some(inside);
+        Ok(())
+    }
+
+    /// Detaches the program for threads inside a receive: there are none left.
+    pub(super) fn unwatch_inside(&mut self) {
+        self.inside = None;
+        if let Some(aya::programs::Program::FExit(program)) = self.ebpf.program_mut(COPY)
+            && let Err(error) = program.unload()
+        {
+            tracing::debug!("{COPY} stays: {error}");
+        }
+    }
+
+    fn entry(
+        &mut self,
+        name: &'static str,
+        function: &'static str,
+        btf: &aya::Btf,
+    ) -> Result<(), LiveError> {
+        let program: &mut FEntry = self.program(name)?;
+        program.load(function, btf).map_err(|e| refused(name, e))?;
+        program.attach().map_err(|e| refused(name, e))?;
+        let report = report(name, function, program.info());
+        self.programs.push(report);
+        Ok(())
+    }
+
+    fn exit(
+        &mut self,
+        name: &'static str,
+        function: &'static str,
+        btf: &aya::Btf,
+    ) -> Result<(), LiveError> {
+        let program: &mut FExit = self.program(name)?;
+        program.load(function, btf).map_err(|e| refused(name, e))?;
+        program.attach().map_err(|e| refused(name, e))?;
+        let report = report(name, function, program.info());
+        self.programs.push(report);
+        Ok(())
+    }
+
+    fn program<'a, P>(&'a mut self, name: &'static str) -> Result<&'a mut P, LiveError>
+    where
+        &'a mut P: TryFrom<&'a mut aya::programs::Program, Error = ProgramError>,
+    {
+        let program = self.ebpf.program_mut(name).ok_or_else(|| {
+            LiveError::NoProbes(format!("the kernel object has no program {name}"))
+        })?;
+        program.try_into().map_err(|e| refused(name, e))
+    }
+}
+
+/// Loads the object's maps and reads its programs.
+fn open(
+    object: &[u8],
+    kernel: &Kernel,
+    by_cgroup: bool,
+    options: &Options,
+    btf: &aya::Btf,
+) -> Result<Ebpf, LiveError> {
+    let settings = Settings {
+        by_cgroup: u32::from(by_cgroup),
+        wake_bytes: options.ring_bytes / 4,
+    };
+    EbpfLoader::new()
+        .btf(Some(btf))
+        .override_global("LAYOUT", &super::control::Plain(kernel.layout), true)
+        .override_global("SETTINGS", &super::control::Plain(settings), true)
+        .map_max_entries("RING", options.ring_bytes)
+        .map_max_entries("SOCKETS", options.sockets)
+        .load(object)
+        .map_err(|source| {
+            if permission(&source) {
+                not_permitted()
+            } else {
+                LiveError::Object(Box::new(source))
+            }
+        })
+}
+
+/// Whether this process has CAP_BPF and CAP_PERFMON, or CAP_SYS_ADMIN, which
+/// stood for both before 5.8.
+fn permitted() -> bool {
+    let Ok(sets) = rustix::thread::capabilities(None) else {
+        return true;
+    };
+    let has = |one| sets.effective.contains(one);
+    has(CapabilitySet::SYS_ADMIN) || (has(CapabilitySet::BPF) && has(CapabilitySet::PERFMON))
+}
+
+fn not_permitted() -> LiveError {
+    LiveError::NotPermitted {
+        uid: rustix::process::geteuid().as_raw(),
+    }
+}
+
+/// Whether a refusal means that the kernel does not have this kind of program,
+/// rather than that it dislikes this one.
+fn no_such_kind(error: &LiveError) -> bool {
+    match error {
+        LiveError::Program { source, .. } => match &**source {
+            ProgramError::LoadError { verifier_log, .. } => {
+                verifier_log.to_string().trim().is_empty()
+            }
+            _ => true,
+        },
+        _ => false,
+    }
+}
+
+fn report(
+    name: &'static str,
+    function: &'static str,
+    info: Result<aya::programs::ProgramInfo, ProgramError>,
+) -> ProgramReport {
+    let info = info.ok();
+    ProgramReport {
+        name,
+        function,
+        verified: info
+            .as_ref()
+            .and_then(aya::programs::ProgramInfo::verified_instruction_count),
+        instructions: info
+            .as_ref()
+            .and_then(aya::programs::ProgramInfo::size_translated)
+            .map_or(0, |bytes| bytes / 8),
+    }
+}
+
+fn refused(program: &str, source: ProgramError) -> LiveError {
+    let reason = match &source {
+        ProgramError::LoadError {
+            io_error,
+            verifier_log,
+        } => {
+            let log = verifier_log.to_string();
+            let lines: Vec<&str> = log.lines().collect();
+            let last = lines
+                .get(lines.len().saturating_sub(40)..)
+                .unwrap_or_default()
+                .join("\n");
+            format!("{io_error} {last}").trim_end().to_owned()
+        }
+        other => chain(other),
+    };
+    LiveError::Program {
+        program: program.to_owned(),
+        reason,
+        source: Box::new(source),
+    }
+}
+
+/// An error and what caused it, in one line.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        cause = error.source();
+    }
+    text
+}
+
+fn permission(error: &aya::EbpfError) -> bool {
+    let denied = |e: &io::Error| e.kind() == io::ErrorKind::PermissionDenied;
+    match error {
+        aya::EbpfError::MapError(MapError::CreateError { io_error, .. }) => denied(io_error),
+        _ => false,
+    }
+}
+
+/// Up to 5.10 maps count against this limit; from 5.11 on against the memory
+/// cgroup.
+fn raise_memlock() {
+    use rustix::process::{Resource, Rlimit, setrlimit};
+    let unlimited = Rlimit {
+        current: None,
+        maximum: None,
+    };
+    if setrlimit(Resource::Memlock, unlimited).is_err() {
+        tracing::debug!("RLIMIT_MEMLOCK stays as it is");
+    }
+}

@@ -1,0 +1,177 @@
+//! What can be typed.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::capture::pcap::Observe;
+use crate::config;
+
+/// Traces HTTP on a Linux node without sidecars.
+#[derive(Debug, Parser)]
+#[command(name = "nodespan", version, about, max_term_width = 100)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+    /// Say more on stderr: -v debug, -vv trace. `RUST_LOG` says it in detail.
+    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    pub verbose: u8,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Trace this node until it is told to stop.
+    Run(RunArgs),
+    /// Do the same with a packet capture; needs no root.
+    Replay(ReplayArgs),
+    /// Validate a configuration.
+    Check(CheckArgs),
+    /// Say what this kernel offers and what would become of it.
+    Probe(ProbeArgs),
+    /// Show what the running agent does.
+    Status(StatusArgs),
+}
+
+/// Arguments of `nodespan run`.
+#[derive(Debug, Args)]
+pub struct RunArgs {
+    /// What `run` and `replay` have in common.
+    #[command(flatten)]
+    pub common: Common,
+    /// Trace only exchanges of this server port; may be repeated.
+    #[arg(long = "port", value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    pub ports: Vec<u16>,
+    /// Trace only this systemd unit (`nginx` or `nginx.service`, with `*`);
+    /// may be repeated.
+    #[arg(long = "unit", value_name = "NAME")]
+    pub units: Vec<String>,
+    /// Trace only this container (name, or 12 digits of its id, with `*`); may
+    /// be repeated.
+    #[arg(long = "container", value_name = "NAME")]
+    pub containers: Vec<String>,
+    /// How the probes are loaded.
+    #[command(flatten)]
+    pub probes: ProbeOptions,
+}
+
+/// Arguments of `nodespan replay`.
+#[derive(Debug, Args)]
+pub struct ReplayArgs {
+    /// The capture, pcap or pcapng.
+    #[arg(value_name = "FILE")]
+    pub file: PathBuf,
+    /// Whose view of each connection.
+    #[arg(long, value_enum, default_value_t = End::Server)]
+    pub observe: End,
+    /// What `run` and `replay` have in common.
+    #[command(flatten)]
+    pub common: Common,
+}
+
+/// What `run` and `replay` have in common.
+#[derive(Debug, Args)]
+pub struct Common {
+    /// `nodespan.toml`.
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Service of every span; otherwise each workload has its own name.
+    #[arg(long, value_name = "NAME")]
+    pub service: Option<String>,
+    /// What to print of each span.
+    #[arg(long, value_enum)]
+    pub output: Option<Print>,
+}
+
+/// Arguments of `nodespan check`.
+#[derive(Debug, Args)]
+pub struct CheckArgs {
+    /// `nodespan.toml`.
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Warnings are errors.
+    #[arg(long)]
+    pub strict: bool,
+}
+
+/// Arguments of `nodespan probe`.
+#[derive(Debug, Args)]
+pub struct ProbeArgs {
+    /// How the probes are loaded.
+    #[command(flatten)]
+    pub probes: ProbeOptions,
+}
+
+/// How the probes are loaded.
+#[derive(Clone, Copy, Debug, Args)]
+pub struct ProbeOptions {
+    /// Kernel programs log what they do (the slower of the two objects).
+    #[arg(long)]
+    pub kernel_log: bool,
+    /// Use kprobes even where fentry works.
+    #[arg(long)]
+    pub force_kprobes: bool,
+}
+
+/// Arguments of `nodespan status`.
+#[derive(Debug, Args)]
+pub struct StatusArgs {
+    /// Where the agent listens.
+    #[arg(long, value_name = "HOST:PORT", default_value_t = crate::admin::DEFAULT_ADDRESS.to_string())]
+    pub agent: String,
+    /// How to show it.
+    #[arg(long, value_enum, default_value_t = Show::Text)]
+    pub output: Show,
+}
+
+/// Which end of a captured connection is observed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum End {
+    /// The server's.
+    Server,
+    /// The client's.
+    Client,
+    /// Both.
+    Both,
+}
+
+impl From<End> for Observe {
+    fn from(end: End) -> Self {
+        match end {
+            End::Server => Self::Server,
+            End::Client => Self::Client,
+            End::Both => Self::Both,
+        }
+    }
+}
+
+/// What is printed of each span.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Print {
+    /// A line for people.
+    Console,
+    /// A Zipkin v2 JSON object in a line.
+    Jsonl,
+    /// Nothing.
+    None,
+}
+
+impl From<Print> for config::Output {
+    fn from(print: Print) -> Self {
+        match print {
+            Print::Console => Self::Console,
+            Print::Jsonl => Self::Jsonl,
+            Print::None => Self::None,
+        }
+    }
+}
+
+/// How a status is shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Show {
+    /// For people.
+    Text,
+    /// For programs.
+    Json,
+}

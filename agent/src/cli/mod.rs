@@ -1,0 +1,192 @@
+//! The command line: wiring only.
+//!
+//! What can be typed is in [`args`]; [`plan`] turns it and the configuration
+//! into what is run; [`run`] and [`replay`] put the stages together.
+#![expect(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a command speaks on its terminal"
+)]
+
+pub mod args;
+mod live;
+pub mod pipeline;
+mod plan;
+mod replay;
+mod run;
+
+use std::path::Path;
+use std::process::ExitCode;
+
+use clap::Parser as _;
+use clap::error::ErrorKind;
+use tracing_subscriber::EnvFilter;
+
+use self::args::{CheckArgs, Cli, Command, ProbeArgs, ProbeOptions, Show, StatusArgs};
+use crate::capture::live::{Live, LiveError, Options};
+use crate::{admin, config};
+
+/// Findings, or a failed run.
+const FAILED: u8 = 1;
+/// Wrong usage.
+const USAGE: u8 = 2;
+/// This kernel cannot run the probes.
+const KERNEL: u8 = 3;
+
+/// Runs the command that was typed.
+#[must_use]
+pub fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            let _unreachable_terminal = error.print();
+            return match error.kind() {
+                ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => ExitCode::SUCCESS,
+                _ => ExitCode::from(USAGE),
+            };
+        }
+    };
+    log_to_stderr(cli.verbose);
+    match cli.command {
+        Command::Run(args) => finish(run::run(&args)),
+        Command::Replay(args) => finish(replay::run(&args)),
+        Command::Check(args) => check(&args),
+        Command::Probe(args) => probe(&args),
+        Command::Status(args) => status(&args),
+    }
+}
+
+/// Why a run ended badly.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// The probes do not run.
+    #[error(transparent)]
+    Live(#[from] LiveError),
+    /// The settings cannot be used.
+    #[error(transparent)]
+    Plan(#[from] plan::PlanError),
+    /// The admin port cannot be opened.
+    #[error(transparent)]
+    Admin(#[from] admin::AdminError),
+    /// The capture cannot be read.
+    #[error("{file}: {source}")]
+    Pcap {
+        /// Its name.
+        file: String,
+        /// What is wrong.
+        source: crate::capture::pcap::PcapError,
+    },
+    /// The system refuses what the agent needs.
+    #[error("{what}: {source}")]
+    System {
+        /// What was tried.
+        what: &'static str,
+        /// What the system said.
+        source: std::io::Error,
+    },
+}
+
+fn finish(outcome: Result<(), RunError>) -> ExitCode {
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("nodespan: {error}");
+            match error {
+                RunError::Live(error) if error.is_kernel() => ExitCode::from(KERNEL),
+                _ => ExitCode::from(FAILED),
+            }
+        }
+    }
+}
+
+fn check(args: &CheckArgs) -> ExitCode {
+    let Some(path) = &args.config else {
+        println!("nothing to check: no --config; the defaults trace everything to the console");
+        return ExitCode::SUCCESS;
+    };
+    check_config(path, args.strict)
+}
+
+fn check_config(path: &Path, strict: bool) -> ExitCode {
+    match config::load(path) {
+        Ok(loaded) => {
+            if loaded.report.findings.is_empty() {
+                println!("{}: fine", path.display());
+                return ExitCode::SUCCESS;
+            }
+            println!("{}", loaded.report);
+            ExitCode::from(if strict { FAILED } else { 0 })
+        }
+        Err(error) => {
+            println!("{error}");
+            ExitCode::from(FAILED)
+        }
+    }
+}
+
+fn probe(args: &ProbeArgs) -> ExitCode {
+    match Live::start(&live_options(args.probes)) {
+        Ok((_live, _control, _gauges, report)) => {
+            print!("{report}");
+            ExitCode::SUCCESS
+        }
+        Err(error) => finish(Err(error.into())),
+    }
+}
+
+fn live_options(probes: ProbeOptions) -> Options {
+    Options {
+        kernel_log: probes.kernel_log,
+        force_kprobes: probes.force_kprobes,
+        ..Options::default()
+    }
+}
+
+fn status(args: &StatusArgs) -> ExitCode {
+    let fetched = match runtime() {
+        Ok(runtime) => runtime.block_on(admin::status::fetch(&args.agent)),
+        Err(error) => return finish(Err(error)),
+    };
+    match fetched {
+        Ok(status) => {
+            match args.output {
+                Show::Text => print!("{}", admin::status::render(&status)),
+                Show::Json => match serde_json::to_string_pretty(&status) {
+                    Ok(json) => println!("{json}"),
+                    Err(error) => eprintln!("nodespan: {error}"),
+                },
+            }
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            eprintln!("nodespan: {error}");
+            ExitCode::from(FAILED)
+        }
+    }
+}
+
+/// The runtime of exporters and the admin port: one thread is plenty.
+fn runtime() -> Result<tokio::runtime::Runtime, RunError> {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|source| RunError::System {
+            what: "starting the runtime",
+            source,
+        })
+}
+
+fn log_to_stderr(verbose: u8) {
+    let level = match verbose {
+        0 => "nodespan=info,warn",
+        1 => "nodespan=debug,info",
+        _ => "trace",
+    };
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_unset| EnvFilter::new(level));
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_target(false)
+        .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))
+        .init();
+}

@@ -1,0 +1,159 @@
+//! What is wrong with a file, shown where it is wrong.
+
+use std::fmt::{self, Write as _};
+use std::ops::Range;
+
+/// How bad a finding is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Severity {
+    /// It works, but most likely not as meant.
+    Warning,
+    /// The file is refused.
+    Error,
+}
+
+impl fmt::Display for Severity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Warning => "warning",
+            Self::Error => "error",
+        })
+    }
+}
+
+/// One thing that is wrong.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Finding {
+    /// How bad it is.
+    pub severity: Severity,
+    /// Path of the field, `capture.ports[1]`; empty if it is the file itself.
+    pub field: String,
+    /// What is wrong, with the value.
+    pub message: String,
+    /// What to do.
+    pub hint: Option<String>,
+    /// Which bytes of the file.
+    pub span: Range<usize>,
+}
+
+/// All findings about one file. `Display` draws them:
+///
+/// ```text
+/// error: unknown key `exlude`
+///   --> nodespan.toml:3:1, field capture.exlude
+///    |
+///  3 | exlude = ["db"]
+///    | ^^^^^^
+///    = help: did you mean `exclude`?
+/// ```
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Report {
+    /// Name of the file as the user gave it.
+    pub file: String,
+    /// Its text.
+    pub text: String,
+    /// The findings, in the order of their places.
+    pub findings: Vec<Finding>,
+}
+
+/// A place in a text for people.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// From 1.
+    pub line: usize,
+    /// In characters, from 1.
+    pub column: usize,
+}
+
+impl Report {
+    /// Whether the file is refused.
+    #[must_use]
+    pub fn has_errors(&self) -> bool {
+        self.findings.iter().any(|f| f.severity == Severity::Error)
+    }
+
+    /// Line and column of a byte.
+    #[must_use]
+    pub fn place(&self, at: usize) -> Place {
+        let before = self.before(at);
+        let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
+        Place {
+            line: before.matches('\n').count() + 1,
+            column: before[line_start..].chars().count() + 1,
+        }
+    }
+
+    fn before(&self, at: usize) -> &str {
+        let mut at = at.min(self.text.len());
+        while !self.text.is_char_boundary(at) {
+            at -= 1;
+        }
+        &self.text[..at]
+    }
+
+    fn draw(&self, finding: &Finding, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Finding {
+            severity,
+            field,
+            message,
+            hint,
+            span,
+        } = finding;
+        let Place { line, column } = self.place(span.start);
+        write!(
+            f,
+            "{severity}: {message}\n  --> {}:{line}:{column}",
+            self.file
+        )?;
+        if !field.is_empty() {
+            write!(f, ", field {field}")?;
+        }
+        f.write_char('\n')?;
+        let number = line.to_string();
+        let margin = " ".repeat(number.len());
+        let text = self.text.lines().nth(line - 1).unwrap_or_default();
+        let start = self.before(span.start).len();
+        let marked = self.before(span.end).get(start..).unwrap_or_default();
+        let marked = marked.lines().next().unwrap_or_default().chars().count();
+        let end = column.saturating_add(marked.max(1));
+        if end <= DRAWN {
+            let drawn: String = text.chars().take(DRAWN).map(printable).collect();
+            writeln!(f, " {margin} |\n {number} | {}", drawn.trim_end())?;
+            writeln!(
+                f,
+                " {margin} | {}{}",
+                " ".repeat(column - 1),
+                "^".repeat(end - column)
+            )?;
+        }
+        if let Some(hint) = hint {
+            writeln!(f, " {margin} = help: {hint}")?;
+        }
+        Ok(())
+    }
+}
+
+/// Characters of a line that are drawn; what is further right is only named
+/// by its column.
+const DRAWN: usize = 160;
+
+/// One column for each character, and no escape sequence for the terminal.
+fn printable(c: char) -> char {
+    match c {
+        '\t' => ' ',
+        c if c.is_control() => '\u{fffd}',
+        c => c,
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (n, finding) in self.findings.iter().enumerate() {
+            if n > 0 {
+                f.write_char('\n')?;
+            }
+            self.draw(finding, f)?;
+        }
+        Ok(())
+    }
+}

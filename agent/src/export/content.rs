@@ -1,0 +1,429 @@
+//! What a span says, whatever the encoding: its name, its URL and its tags.
+//!
+//! Names follow Envoy's tracer (`source/common/tracing/http_tracer_impl.cc`),
+//! so that dashboards made for a mesh of Envoys go on working. Every encoder
+//! takes them from here, in one order, through a [`Visitor`].
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use super::Span;
+use super::bytes::{any, equal, find};
+use crate::assemble::{BodySize, Exchange};
+use crate::identify::Workload;
+
+/// Stands where a query's value, or a password in a URL, was.
+pub const MARK: &[u8; 3] = b"***";
+
+/// How much of a request's query leaves the node.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Queries {
+    /// Names are kept, values become [`MARK`]; so does an item that has no
+    /// `=`, because it may as well be a token.
+    #[default]
+    Redacted,
+    /// As it was sent.
+    AsSent,
+}
+
+macro_rules! tags {
+    ($($(#[$doc:meta])* $variant:ident $name:literal,)*) => {
+        /// The tags a span can have.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        pub enum Tag { $($(#[$doc])* $variant,)* }
+
+        impl Tag {
+            /// The tag's name.
+            #[must_use]
+            pub const fn name(self) -> &'static str {
+                match self { $(Self::$variant => $name,)* }
+            }
+
+            /// The name as it stands in a JSON object between the value
+            /// before it and its own: `","name":"`.
+            pub(super) const fn between(self) -> &'static str {
+                match self { $(Self::$variant => concat!("\",\"", $name, "\":\""),)* }
+            }
+        }
+    };
+}
+
+tags! {
+    /// `HTTP/1.1` or `HTTP/1.0`, of the request.
+    HttpProtocol "http.protocol",
+    /// Request method.
+    HttpMethod "http.method",
+    /// See [`Request::url`].
+    HttpUrl "http.url",
+    /// Final status; absent without a response.
+    HttpStatusCode "http.status_code",
+    /// The `x-request-id` header.
+    RequestId "guid:x-request-id",
+    /// The `user-agent` header.
+    UserAgent "user_agent",
+    /// Body bytes of the request.
+    RequestSize "request_size",
+    /// `true` if `request_size` counts chunk framing too.
+    RequestSizeWire "request_size.wire",
+    /// Body bytes of the response.
+    ResponseSize "response_size",
+    /// `true` if `response_size` counts chunk framing too.
+    ResponseSizeWire "response_size.wire",
+    /// The peer's address without a port, as Envoy writes it (`PeerAddress`
+    /// from `directRemoteAddress()->ip()->addressAsString()`); the port is in
+    /// the remote endpoint. Envoy means the downstream, here it is whoever is
+    /// at the other end of the socket.
+    PeerAddress "peer.address",
+    /// Host name of the node.
+    NodeId "node_id",
+    /// What went wrong: the failure's own text, else `true` from 500 on.
+    Error "error",
+}
+
+/// The annotation that marks the response's first byte.
+pub const FIRST_BYTE: &str = "first response byte";
+
+/// Takes the tags of a span one by one.
+pub trait Visitor {
+    /// Bytes as they came from the wire, never empty.
+    fn text(&mut self, tag: Tag, value: &[u8]);
+    /// The request's URL.
+    fn url(&mut self, tag: Tag, request: &Request<'_>);
+    /// A number.
+    fn number(&mut self, tag: Tag, value: u64);
+    /// A word that needs no escaping in any encoding.
+    fn word(&mut self, tag: Tag, value: &'static str);
+    /// An address.
+    fn address(&mut self, tag: Tag, value: IpAddr);
+    /// The workload's node, which is not empty.
+    fn node(&mut self, tag: Tag, workload: &Arc<Workload>);
+}
+
+/// Shows every tag of a span to the visitor; the first is always
+/// [`Tag::HttpProtocol`].
+#[inline]
+pub fn visit_tags(span: &Span, request: &Request<'_>, visitor: &mut impl Visitor) {
+    let exchange = &*span.exchange;
+    visitor.word(
+        Tag::HttpProtocol,
+        if exchange.minor_version == 0 {
+            "HTTP/1.0"
+        } else {
+            "HTTP/1.1"
+        },
+    );
+    if !request.method.is_empty() {
+        visitor.text(Tag::HttpMethod, request.method);
+    }
+    if !request.target.is_empty() {
+        visitor.url(Tag::HttpUrl, request);
+    }
+    if let Some(status) = exchange.status {
+        visitor.number(Tag::HttpStatusCode, u64::from(status));
+    }
+    let id = exchange.text.request_id();
+    if !id.is_empty() {
+        visitor.text(Tag::RequestId, id);
+    }
+    let agent = exchange.text.user_agent();
+    if !agent.is_empty() {
+        visitor.text(Tag::UserAgent, agent);
+    }
+    size(
+        visitor,
+        exchange.request_body,
+        Tag::RequestSize,
+        Tag::RequestSizeWire,
+    );
+    size(
+        visitor,
+        exchange.response_body,
+        Tag::ResponseSize,
+        Tag::ResponseSizeWire,
+    );
+    if let Some(peer) = exchange.began.peer {
+        visitor.address(Tag::PeerAddress, peer.ip);
+    }
+    if !span.workload.node.is_empty() {
+        visitor.node(Tag::NodeId, &span.workload);
+    }
+    if let Some(error) = error(exchange) {
+        visitor.word(Tag::Error, error);
+    }
+}
+
+#[inline]
+fn size(visitor: &mut impl Visitor, body: BodySize, tag: Tag, wire: Tag) {
+    visitor.number(tag, body.bytes);
+    if body.wire {
+        visitor.word(wire, "true");
+    }
+}
+
+/// Value of the `error` tag: a failure's text, which says more than a status,
+/// else `true` from status 500 on (Envoy's rule; Traefik's is 400).
+#[must_use]
+pub fn error(exchange: &Exchange) -> Option<&'static str> {
+    match (exchange.failure, exchange.status) {
+        (Some(failure), _) => Some(failure.as_str()),
+        (None, Some(500..)) => Some("true"),
+        (None, _) => None,
+    }
+}
+
+/// A request line taken apart (RFC 9112 section 3.2).
+#[derive(Clone, Copy, Debug)]
+pub struct Request<'a> {
+    /// Method.
+    pub method: &'a [u8],
+    /// Whom the request addresses: the authority of an absolute-form target,
+    /// which beats `Host` (RFC 9112 section 3.2.2), else the `Host` header,
+    /// else the target of CONNECT. Without userinfo. Empty if there is none.
+    pub host: &'a [u8],
+    /// Target as sent.
+    pub target: &'a [u8],
+    form: Form,
+    queries: Queries,
+}
+
+/// Forms of a request target.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Form {
+    /// `/path?query`.
+    Origin,
+    /// `scheme://authority/path?query`, with where the authority stands.
+    Absolute(usize, usize),
+    /// `*`, the target of CONNECT, or something else.
+    Bare,
+}
+
+impl<'a> Request<'a> {
+    /// Takes an exchange's request apart.
+    #[inline]
+    #[must_use]
+    pub fn of(exchange: &'a Exchange, queries: Queries) -> Self {
+        let text = &exchange.text;
+        let (method, target) = (text.method(), text.target());
+        let form = form(method, target);
+        let authority = match form {
+            Form::Absolute(start, end) => target.get(start..end).unwrap_or_default(),
+            Form::Bare if method == b"CONNECT" && text.host().is_empty() => target,
+            Form::Origin | Form::Bare => text.host(),
+        };
+        Self {
+            method,
+            host: without_userinfo(authority),
+            target,
+            form,
+            queries,
+        }
+    }
+
+    /// The span's name, `METHOD host`, piece by piece. A request without a
+    /// method, which no parser lets through, is called `HTTP`.
+    #[inline]
+    pub fn name(&self, mut put: impl FnMut(&[u8])) {
+        if self.method.is_empty() {
+            put(b"HTTP");
+        } else {
+            put(self.method);
+        }
+        if !self.host.is_empty() {
+            put(b" ");
+            put(self.host);
+        }
+    }
+
+    /// The URL, piece by piece: `http://<host><path>` for an origin-form
+    /// target; as sent for all other forms, and for a request without a host,
+    /// because nothing is invented. Values of the query and userinfo are
+    /// replaced.
+    #[inline]
+    pub fn url(&self, mut put: impl FnMut(&[u8])) {
+        match self.form {
+            Form::Origin => {
+                if !self.host.is_empty() {
+                    put(b"http://");
+                    put(self.host);
+                }
+                self.put_query(self.target, put);
+            }
+            Form::Absolute(start, end) => {
+                put(self.target.get(..start).unwrap_or_default());
+                if self.host.len() != end - start {
+                    put(MARK);
+                    put(b"@");
+                }
+                put(self.host);
+                self.put_query(self.target.get(end..).unwrap_or_default(), put);
+            }
+            Form::Bare => {
+                let shown = without_userinfo(self.target);
+                if shown.len() != self.target.len() {
+                    put(MARK);
+                    put(b"@");
+                }
+                self.put_query(shown, put);
+            }
+        }
+    }
+
+    #[inline]
+    fn put_query(&self, target: &[u8], mut put: impl FnMut(&[u8])) {
+        if self.queries == Queries::AsSent {
+            put(target);
+        } else {
+            put_redacted(target, put);
+        }
+    }
+}
+
+#[inline]
+fn form(method: &[u8], target: &[u8]) -> Form {
+    if target.first() == Some(&b'/') {
+        Form::Origin
+    } else {
+        unusual_form(method, target)
+    }
+}
+
+#[cold]
+fn unusual_form(method: &[u8], target: &[u8]) -> Form {
+    if method == b"CONNECT" {
+        return Form::Bare;
+    }
+    let Some(colon) = find(target, [b':']).filter(|&at| at > 0) else {
+        return Form::Bare;
+    };
+    let (scheme, rest) = target.split_at(colon);
+    let scheme_letter = |b: &u8| b.is_ascii_alphanumeric() || b"+-.".contains(b);
+    match rest {
+        [b':', b'/', b'/', rest @ ..] if scheme.iter().all(scheme_letter) => {
+            let start = colon + 3;
+            let len = find(rest, [b'/', b'?', b'#']).unwrap_or(rest.len());
+            Form::Absolute(start, start + len)
+        }
+        _ => Form::Bare,
+    }
+}
+
+#[inline]
+fn has_userinfo(authority: &[u8]) -> bool {
+    any(authority, |b| equal(b, b'@') & !b)
+}
+
+/// What follows the last `@`: credentials are never kept.
+#[inline]
+fn without_userinfo(authority: &[u8]) -> &[u8] {
+    if has_userinfo(authority) {
+        authority.rsplit(|&b| b == b'@').next().unwrap_or_default()
+    } else {
+        authority
+    }
+}
+
+/// Replaces the values of a query, and the whole of a fragment, which no
+/// client should send.
+#[inline]
+fn put_redacted(target: &[u8], mut put: impl FnMut(&[u8])) {
+    let Some(start) = find(target, [b'?', b'#']) else {
+        return put(target);
+    };
+    let (path, mut rest) = target.split_at(start);
+    put(path);
+    while let Some((&delimiter, tail)) = rest.split_first() {
+        if delimiter == b'#' {
+            put(b"#***");
+            return;
+        }
+        let (item, after) = tail.split_at(find(tail, [b'&', b'#']).unwrap_or(tail.len()));
+        // A piece is the delimiter, the name and the equals sign.
+        let name = find(item, [b'=']).map_or(0, |equals| equals + 1);
+        put(rest.get(..=name).unwrap_or_default());
+        if !item.is_empty() {
+            put(MARK);
+        }
+        rest = after;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::export::testing;
+
+    #[track_caller]
+    fn check(method: &str, target: &str, host: &str, name: &str, url: &str) {
+        let span = testing::span_of(method, target, host);
+        let request = Request::of(&span.exchange, Queries::Redacted);
+        let (mut got_name, mut got_url) = (Vec::new(), Vec::new());
+        request.name(|piece| got_name.extend_from_slice(piece));
+        request.url(|piece| got_url.extend_from_slice(piece));
+        assert_eq!(String::from_utf8_lossy(&got_name), name);
+        assert_eq!(String::from_utf8_lossy(&got_url), url);
+    }
+
+    #[test]
+    fn names_and_urls_follow_the_target_form() {
+        check(
+            "GET",
+            "/a/b",
+            "shop:80",
+            "GET shop:80",
+            "http://shop:80/a/b",
+        );
+        check("GET", "/a", "", "GET", "/a");
+        check("OPTIONS", "*", "shop", "OPTIONS shop", "*");
+        check(
+            "CONNECT",
+            "a.b:443",
+            "a.b:443",
+            "CONNECT a.b:443",
+            "a.b:443",
+        );
+        check("CONNECT", "a.b:443", "", "CONNECT a.b:443", "a.b:443");
+        check("GET", "http://x.y/p", "other", "GET x.y", "http://x.y/p");
+        check(
+            "GET",
+            "https://x.y:8?q=1",
+            "",
+            "GET x.y:8",
+            "https://x.y:8?q=***",
+        );
+        check("GET", "http://x.y", "", "GET x.y", "http://x.y");
+        check("GET", "weird", "h", "GET h", "weird");
+        check("GET", "a:b", "h", "GET h", "a:b");
+        check("GET", "://x", "h", "GET h", "://x");
+    }
+
+    #[test]
+    fn secrets_of_a_target_do_not_leave_the_node() {
+        let url = |target, wanted| check("GET", target, "h", "GET h", wanted);
+        url("/a?k=secret", "http://h/a?k=***");
+        url("/a?k=s=ecret&m=", "http://h/a?k=***&m=***");
+        url("/a?secret", "http://h/a?***");
+        url("/a?", "http://h/a?");
+        url("/a?&&k=v", "http://h/a?&&k=***");
+        url("/a#secret?x", "http://h/a#***");
+        url("/a?k=1#secret", "http://h/a?k=***#***");
+        url("/p@q", "http://h/p@q");
+        check(
+            "GET",
+            "http://u:p@x/y?z=1",
+            "",
+            "GET x",
+            "http://***@x/y?z=***",
+        );
+        check("GET", "/", "u:p@h", "GET h", "http://h/");
+        check("CONNECT", "u:p@h:1", "", "CONNECT h:1", "***@h:1");
+    }
+
+    #[test]
+    fn queries_stay_if_the_operator_wants_them() {
+        let span = testing::span_of("GET", "/a?k=v#f", "h");
+        let request = Request::of(&span.exchange, Queries::AsSent);
+        let mut url = Vec::new();
+        request.url(|piece| url.extend_from_slice(piece));
+        assert_eq!(url, b"http://h/a?k=v#f");
+    }
+}

@@ -1,0 +1,95 @@
+//! Workloads of a capture: addresses.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use hashbrown::HashMap;
+
+use super::{Identify, Known, Origin, Workload, WorkloadKind, key_of};
+use crate::units::{MonoNanos, OwnerId};
+
+/// Takes each local address for a workload (DESIGN.md, Wire identity, rule 9).
+#[derive(Debug)]
+pub struct AddressIdentifier {
+    service: Option<Arc<str>>,
+    node: Arc<str>,
+    known: HashMap<IpAddr, Known>,
+}
+
+impl AddressIdentifier {
+    /// Addresses remembered at most; beyond it they are all named anew.
+    const MAX: usize = 65_536;
+
+    /// An identifier that calls every workload `service`, or by its address.
+    #[must_use]
+    pub fn new(service: Option<Arc<str>>, node: Arc<str>) -> Self {
+        Self {
+            service,
+            node,
+            known: HashMap::new(),
+        }
+    }
+
+    fn name(&self, address: IpAddr) -> Known {
+        let text = address.to_string();
+        let (service, kind) = match &self.service {
+            Some(service) => (Arc::clone(service), WorkloadKind::Configured),
+            None => (text.as_str().into(), WorkloadKind::Address),
+        };
+        Known {
+            key: key_of("address", &text),
+            workload: Arc::new(Workload {
+                service,
+                kind,
+                node: Arc::clone(&self.node),
+                address: Some(address),
+            }),
+            origin: Origin::Address(address),
+        }
+    }
+}
+
+impl Identify for AddressIdentifier {
+    fn known(&mut self, _: OwnerId, _: u32, local: Option<IpAddr>, _: MonoNanos) -> Option<&Known> {
+        let local = local?;
+        if !self.known.contains_key(&local) {
+            if self.known.len() >= Self::MAX {
+                self.known.clear();
+            }
+            let named = self.name(local);
+            self.known.insert(local, named);
+        }
+        self.known.get(&local)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_is_a_workload() {
+        let ask = |service: Option<&str>, address: &str| {
+            let mut identifier = AddressIdentifier::new(service.map(Into::into), "node".into());
+            identifier
+                .known(OwnerId(7), 9, Some(address.parse().unwrap()), MonoNanos(0))
+                .unwrap()
+                .clone()
+        };
+        let one = ask(None, "10.0.0.1");
+        assert_eq!(&*one.workload.service, "10.0.0.1");
+        assert_eq!(one.workload.kind, WorkloadKind::Address);
+        assert_eq!(one, ask(None, "10.0.0.1"));
+        assert_ne!(one.key, ask(None, "10.0.0.2").key);
+        assert_eq!(&*ask(None, "2001:db8::1").workload.service, "2001:db8::1");
+        let named = ask(Some("shop"), "10.0.0.1");
+        assert_eq!(&*named.workload.service, "shop");
+        assert_eq!(named.key, one.key);
+        let mut identifier = AddressIdentifier::new(None, "node".into());
+        assert!(
+            identifier
+                .known(OwnerId(7), 9, None, MonoNanos(0))
+                .is_none()
+        );
+    }
+}

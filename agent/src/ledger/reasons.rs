@@ -1,0 +1,163 @@
+//! Why something is missing: one list per account.
+
+/// A closed list of reasons.
+pub trait Reason: Copy + 'static {
+    /// All of them, in the order of [`Reason::index`].
+    const ALL: &'static [Self];
+
+    /// The name in metrics and JSON.
+    fn name(self) -> &'static str;
+
+    /// Place in [`Reason::ALL`].
+    fn index(self) -> usize;
+}
+
+macro_rules! reasons {
+    ($($(#[$doc:meta])* $name:ident { $($(#[$variant_doc:meta])* $variant:ident $text:literal,)* })*) => {$(
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        pub enum $name { $($(#[$variant_doc])* $variant,)* }
+
+        impl Reason for $name {
+            const ALL: &'static [Self] = &[$(Self::$variant,)*];
+
+            fn name(self) -> &'static str {
+                match self { $(Self::$variant => $text,)* }
+            }
+
+            #[inline]
+            fn index(self) -> usize {
+                self as usize
+            }
+        }
+    )*};
+}
+
+reasons! {
+    /// Why a record was not read.
+    Lost {
+        /// The ring had no room (counted in the kernel).
+        RingFull "ring_full",
+        /// The record did not have the layout both sides agreed on.
+        Malformed "malformed",
+    }
+
+    /// What the probes could not even make a record of.
+    Missed {
+        /// The kernel skipped a program that was already running.
+        Recursion "recursion",
+        /// A map had no room for a socket.
+        MapFull "map_full",
+        /// The bytes of a call could not be read.
+        Fault "fault",
+        /// The bytes are in pages of the kernel.
+        KernelPages "kernel_pages",
+        /// A call brought more than a record can hold.
+        Oversized "oversized",
+        /// A path past the hooks (MPTCP, `tcp_splice_read`, replaced `sk_prot`).
+        UnseenPath "unseen_path",
+    }
+
+    /// Why nobody wants an exchange.
+    NotSelected {
+        /// No policy matches the workload.
+        NoPolicy "no_policy",
+        /// The policy names a backend that does not exist.
+        UnknownBackend "unknown_backend",
+        /// The policy traces only services that are tagged as HTTP.
+        NotHttp "not_http",
+        /// The workload is excluded by a selector.
+        ExcludedWorkload "excluded_workload",
+        /// The port is excluded by a selector.
+        ExcludedPort "excluded_port",
+        /// The path is excluded.
+        ExcludedPath "excluded_path",
+        /// It carries no trace context and `headerless = "ignore"`.
+        Headerless "headerless",
+        /// It was seen at the end that is not observed.
+        OtherSide "other_side",
+        /// It is the agent's own.
+        OwnTraffic "own_traffic",
+    }
+
+    /// Why an exchange was not sampled.
+    NotSampled {
+        /// The request carries a deny.
+        Denied "denied",
+        /// The sampler said no.
+        Sampler "sampler",
+        /// The rate limit was used up.
+        RateLimit "rate_limit",
+    }
+
+    /// Why an exchange never became a span.
+    Dropped {
+        /// A stage could not keep up with the one before.
+        Overload "overload",
+        /// Its owner did not become known in time.
+        UnknownOwner "unknown_owner",
+        /// The agent stopped first.
+        Shutdown "shutdown",
+    }
+
+    /// Why a span did not reach its backend.
+    Undelivered {
+        /// The queue was full: the newest batch goes.
+        QueueFull "queue_full",
+        /// The server refused the batch for good (4xx but 429, or 3xx).
+        Rejected "rejected",
+        /// The server did not take the batch in the time allowed.
+        GaveUp "gave_up",
+        /// The grace time at shutdown was over.
+        Shutdown "shutdown",
+        /// The encoding cannot express the span.
+        Encode "encode",
+        /// The output was closed by its reader, or failed.
+        Closed "closed",
+    }
+
+    /// Things worth counting that balance nothing.
+    Event {
+        /// A head that the parser refused but whose start line reads.
+        LenientHead "lenient_head",
+        /// A message that began behind a body inside one call was not seen.
+        HiddenMessage "hidden_message",
+        /// A connection lost its place and found it again.
+        Resynchronised "resynchronised",
+        /// Several requests in flight could have been the parent.
+        AmbiguousParent "ambiguous_parent",
+        /// An exchange was given up as too old or one too many.
+        Expired "expired",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::HashSet;
+
+    fn check<R: Reason>() {
+        let names: HashSet<_> = R::ALL.iter().map(|reason| reason.name()).collect();
+        assert_eq!(names.len(), R::ALL.len());
+        for (n, reason) in R::ALL.iter().enumerate() {
+            assert_eq!(reason.index(), n);
+            assert!(
+                reason
+                    .name()
+                    .bytes()
+                    .all(|b| b.is_ascii_lowercase() || b == b'_')
+            );
+        }
+    }
+
+    #[test]
+    fn names_are_unique_and_places_are_right() {
+        check::<Lost>();
+        check::<Missed>();
+        check::<NotSelected>();
+        check::<NotSampled>();
+        check::<Dropped>();
+        check::<Undelivered>();
+        check::<Event>();
+    }
+}

@@ -1,0 +1,204 @@
+//! What is traced on a plain host, where no policy says so.
+
+use crate::assemble::Began;
+use crate::http::context::Decision;
+use crate::identify::{Known, Origin};
+use crate::units::Side;
+
+use super::Glob;
+
+/// Narrows what is traced; the default lets everything through.
+///
+/// `units`, `containers` and `include` add up: if any of them says something,
+/// a workload must be named by one of them. `exclude` beats all three. Ports
+/// and paths narrow further.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Selection {
+    /// `--port`, `[capture] ports`: server ports, all if empty.
+    pub ports: Vec<u16>,
+    /// `--unit`: systemd units, with or without `.service`.
+    pub units: Vec<Glob>,
+    /// `--container`: container names, or ids of 12 digits or more.
+    pub containers: Vec<Glob>,
+    /// `[capture] include`: services, units, containers or commands.
+    pub include: Vec<Glob>,
+    /// `[capture] exclude`: the same.
+    pub exclude: Vec<Glob>,
+    /// `[capture] excludePaths`: paths without their query.
+    pub exclude_paths: Vec<Glob>,
+    /// `[capture] headerless`.
+    pub headerless: Headerless,
+}
+
+/// What becomes of requests without a trace context (DESIGN.md, Wire
+/// identity, rule 2).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Headerless {
+    /// Each begins a trace.
+    #[default]
+    NewTrace,
+    /// They are not traced.
+    Ignore,
+}
+
+/// What the kernel is told about an owner.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum OwnerVerdict {
+    /// Bring its calls.
+    Watch,
+    /// No call of it is of interest.
+    Ignore(NotSelected),
+}
+
+/// Why an exchange is not traced.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum NotSelected {
+    /// Others are named by `--unit`, `--container` or `include`.
+    NotIncluded,
+    /// `exclude` names the workload.
+    Excluded,
+    /// The server's port is not among the ports.
+    Port,
+    /// `excludePaths` names the path.
+    Path,
+    /// There is no trace context, and `headerless` is `ignore`.
+    Headerless,
+}
+
+impl NotSelected {
+    /// The reason's name in the ledger.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::NotIncluded => "not included",
+            Self::Excluded => "excluded",
+            Self::Port => "port",
+            Self::Path => "path",
+            Self::Headerless => "headerless",
+        }
+    }
+}
+
+impl Selection {
+    /// Whether anything of a workload can be traced. What a single exchange
+    /// decides (ports, paths, context) is not part of it.
+    #[must_use]
+    pub fn owner(&self, known: &Known) -> OwnerVerdict {
+        match self.workload(known) {
+            Ok(()) => OwnerVerdict::Watch,
+            Err(reason) => OwnerVerdict::Ignore(reason),
+        }
+    }
+
+    /// Whether an exchange that began is traced, as far as that is known
+    /// without its path.
+    ///
+    /// # Errors
+    /// The reason why not.
+    pub fn began(&self, known: &Known, began: &Began) -> Result<(), NotSelected> {
+        self.workload(known)?;
+        if !self.ports.is_empty() {
+            let server = match began.side {
+                Side::Client => began.peer,
+                Side::Server => began.local,
+            };
+            if !server.is_some_and(|server| self.ports.contains(&server.port)) {
+                return Err(NotSelected::Port);
+            }
+        }
+        // A bare decision for a new trace is a wish for one.
+        if self.headerless == Headerless::Ignore
+            && began.context.ids.is_none()
+            && began.context.decision == Decision::Defer
+        {
+            return Err(NotSelected::Headerless);
+        }
+        Ok(())
+    }
+
+    /// Whether a request target is traced.
+    ///
+    /// # Errors
+    /// [`NotSelected::Path`].
+    pub fn target(&self, target: &[u8]) -> Result<(), NotSelected> {
+        if self.exclude_paths.is_empty() {
+            return Ok(());
+        }
+        let path = path_of(target);
+        if self.exclude_paths.iter().any(|glob| glob.matches(path)) {
+            return Err(NotSelected::Path);
+        }
+        Ok(())
+    }
+
+    fn workload(&self, known: &Known) -> Result<(), NotSelected> {
+        if self.exclude.iter().any(|glob| is_named(known, glob)) {
+            return Err(NotSelected::Excluded);
+        }
+        let all = self.units.is_empty() && self.containers.is_empty() && self.include.is_empty();
+        let included = || {
+            let container = |glob| {
+                matches!(known.origin, Origin::Container { .. }) && is_origin(&known.origin, glob)
+            };
+            let unit =
+                |glob| matches!(known.origin, Origin::Unit(_)) && is_origin(&known.origin, glob);
+            self.units.iter().any(unit)
+                || self.containers.iter().any(container)
+                || self.include.iter().any(|glob| is_named(known, glob))
+        };
+        if all || included() {
+            Ok(())
+        } else {
+            Err(NotSelected::NotIncluded)
+        }
+    }
+}
+
+/// Digits of the short id that container runtimes print.
+const SHORT_ID: usize = 12;
+
+fn is_named(known: &Known, glob: &Glob) -> bool {
+    glob.matches(known.workload.service.as_bytes()) || is_origin(&known.origin, glob)
+}
+
+fn is_origin(origin: &Origin, glob: &Glob) -> bool {
+    match origin {
+        Origin::Container { id, name } => {
+            name.as_ref()
+                .is_some_and(|name| glob.matches(name.as_bytes()))
+                || glob.matches(id.as_bytes())
+                || (glob.as_str().len() >= SHORT_ID && id.starts_with(glob.as_str()))
+        }
+        Origin::Unit(unit) => {
+            let short = unit.strip_suffix(".service").unwrap_or(unit);
+            glob.matches(unit.as_bytes()) || glob.matches(short.as_bytes())
+        }
+        Origin::Command(command) => glob.matches(command.as_bytes()),
+        Origin::Address(address) => glob.matches(address.to_string().as_bytes()),
+        Origin::Gone => false,
+    }
+}
+
+/// The path of a request target without its query: of the absolute form what
+/// follows the authority, `/` if that is nothing; of `*` and of an authority
+/// (CONNECT) the whole (RFC 9112 section 3.2).
+fn path_of(target: &[u8]) -> &[u8] {
+    let target = match target.iter().position(|b| matches!(b, b'?' | b'#')) {
+        Some(end) => &target[..end],
+        None => target,
+    };
+    if target.starts_with(b"/") {
+        return target;
+    }
+    let Some(scheme) = target.windows(3).position(|w| w == b"://") else {
+        return target;
+    };
+    let rest = &target[scheme + 3..];
+    match rest.iter().position(|b| *b == b'/') {
+        Some(path) => &rest[path..],
+        None => b"/",
+    }
+}
+
+#[cfg(test)]
+mod tests;

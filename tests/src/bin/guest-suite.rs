@@ -1,0 +1,90 @@
+//! `guest-suite`: the whole suite on the kernel it runs on. Needs root.
+//!
+//! `guest-suite --out DIR [--kernel NAME] [--only NAME]…`
+//!
+//! The agent is `NODESPAN_BIN`, Envoy `NODESPAN_ENVOY`, a Zipkin server
+//! `NODESPAN_ZIPKIN` (`cargo xtask test` sets all three). Without an agent the
+//! traffic alone is judged: no kernel feature is needed for that.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::{Context as _, Result, bail};
+use nodespan_tests::report::Report;
+use nodespan_tests::targets::Places;
+use nodespan_tests::zipkin::Zipkin;
+use nodespan_tests::{narrow, traced, traffic, workloads, wrong};
+
+struct Arguments {
+    places: Places,
+    nodespan: Option<PathBuf>,
+    kernel: String,
+    only: Vec<String>,
+}
+
+fn main() -> Result<ExitCode> {
+    let arguments = arguments()?;
+    std::fs::create_dir_all(&arguments.places.out)?;
+    let mut report = Report::new(arguments.only);
+    report.note(&format!("guest-suite on kernel {}", arguments.kernel));
+    let (places, nodespan) = (&arguments.places, arguments.nodespan.as_ref());
+    if let Err(error) = traffic::run(&mut report, places, nodespan) {
+        report.result("traffic", Err(error));
+    }
+    let zipkin = std::env::var("NODESPAN_ZIPKIN").context("NODESPAN_ZIPKIN is not set");
+    let traced = zipkin
+        .and_then(|url| Zipkin::new(&url))
+        .and_then(|zipkin| traced::run(&mut report, places, nodespan, &zipkin));
+    if let Err(error) = traced {
+        report.result("traced", Err(error));
+    }
+    if let Some(nodespan) = nodespan {
+        if let Err(error) = narrow::run(&mut report, nodespan, places) {
+            report.result("narrow", Err(error));
+        }
+        if let Err(error) = workloads::run(&mut report, nodespan, places) {
+            report.result("workloads", Err(error));
+        }
+        if let Err(error) = wrong::run(&mut report, nodespan, &places.out) {
+            report.result("wrong", Err(error));
+        }
+    }
+    Ok(if report.finish() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
+}
+
+fn arguments() -> Result<Arguments> {
+    let scenarios = concat!(env!("CARGO_MANIFEST_DIR"), "/scenarios");
+    let mut parsed = Arguments {
+        places: Places {
+            scenarios: scenarios.into(),
+            programs: env!("OUT_DIR").into(),
+            out: PathBuf::new(),
+            envoy: std::env::var_os("NODESPAN_ENVOY").map(PathBuf::from),
+        },
+        nodespan: std::env::var_os("NODESPAN_BIN").map(PathBuf::from),
+        kernel: "unknown".to_owned(),
+        only: Vec::new(),
+    };
+    let mut words = std::env::args().skip(1);
+    while let Some(word) = words.next() {
+        let mut value = || {
+            words
+                .next()
+                .with_context(|| format!("{word} needs a value"))
+        };
+        match word.as_str() {
+            "--out" => parsed.places.out = std::path::absolute(value()?)?,
+            "--kernel" => parsed.kernel = value()?,
+            "--only" => parsed.only.push(value()?),
+            other => bail!("unknown argument {other}"),
+        }
+    }
+    if parsed.places.out.as_os_str().is_empty() {
+        bail!("--out DIR is needed");
+    }
+    Ok(parsed)
+}

@@ -1,0 +1,42 @@
+//! `host-suite --out DIR [--only NAME]…`: what needs neither root nor probes.
+//!
+//! The agent is `NODESPAN_BIN`, a Zipkin server `NODESPAN_ZIPKIN` (`cargo xtask
+//! test` sets both).
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::{Context as _, Result, bail};
+use nodespan_tests::host;
+use nodespan_tests::report::Report;
+
+fn main() -> Result<ExitCode> {
+    let (mut out, mut only) = (None, Vec::new());
+    let mut words = std::env::args().skip(1);
+    while let Some(word) = words.next() {
+        let value = words
+            .next()
+            .with_context(|| format!("{word} needs a value"))?;
+        match word.as_str() {
+            "--out" => out = Some(std::path::absolute(value)?),
+            "--only" => only.push(value),
+            other => bail!("unknown argument {other}"),
+        }
+    }
+    let out = out.context("--out DIR is needed")?;
+    std::fs::create_dir_all(&out)?;
+    let nodespan = std::env::var_os("NODESPAN_BIN").context("NODESPAN_BIN is not set")?;
+    let zipkin = std::env::var("NODESPAN_ZIPKIN").ok();
+    let mut report = Report::new(only);
+    host::run(
+        &mut report,
+        &PathBuf::from(nodespan),
+        zipkin.as_deref(),
+        &out,
+    );
+    Ok(if report.finish() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
+}

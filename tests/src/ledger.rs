@@ -1,0 +1,169 @@
+//! The running agent's own accounts, from `nodespan status`.
+
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail, ensure};
+use serde_json::Value;
+
+use crate::cases::Go;
+use crate::children::run;
+use crate::raw::Client;
+use crate::report::{Report, Verdict};
+use crate::targets::Target;
+use crate::wait;
+
+/// The status as it is now.
+///
+/// # Errors
+/// If the agent does not give it.
+pub fn status(nodespan: &Path) -> Result<Value> {
+    let mut status = Command::new(nodespan);
+    status.args(["status", "--output", "json"]);
+    let said = run(&mut status, Duration::from_secs(30))?;
+    serde_json::from_str(&said).with_context(|| format!("status said {said}"))
+}
+
+/// A number of the status.
+///
+/// # Errors
+/// If there is none at that place.
+pub fn at(status: &Value, place: &str) -> Result<u64> {
+    let number = status.pointer(place).and_then(Value::as_u64);
+    number.with_context(|| format!("no {place} in the status"))
+}
+
+/// Everything observed is accounted for, and no record was lost.
+///
+/// # Errors
+/// With the account that does not add up.
+pub fn balances(nodespan: &Path) -> Result<Verdict> {
+    let mut why = String::new();
+    let balanced = wait::until_true("the ledger to balance", Duration::from_secs(15), || {
+        let status = status(nodespan)?;
+        why = imbalance(&status["ledger"])
+            .err()
+            .map_or_else(String::new, |e| format!("{e:#}"));
+        Ok(why.is_empty())
+    });
+    balanced.context(why)?;
+    Ok(Verdict::Passed)
+}
+
+fn imbalance(ledger: &Value) -> Result<()> {
+    let sum = |place: &str| -> u64 {
+        let by_reason = ledger.pointer(place).and_then(Value::as_object);
+        by_reason
+            .into_iter()
+            .flatten()
+            .filter_map(|(_, n)| n.as_u64())
+            .sum()
+    };
+    let one = |place: &str| at(ledger, place);
+    let accounted = one("/exchanges/spans")?
+        + sum("/exchanges/not_selected")
+        + sum("/exchanges/not_sampled")
+        + sum("/exchanges/dropped");
+    ensure!(
+        one("/exchanges/observed")? == accounted,
+        "exchanges: {}",
+        ledger["exchanges"]
+    );
+    ensure!(
+        sum("/exchanges/dropped") == 0,
+        "exchanges were dropped: {}",
+        ledger["exchanges"]
+    );
+    let records = one("/records/read")? + sum("/records/lost");
+    ensure!(
+        one("/records/seen")? == records,
+        "records: {}",
+        ledger["records"]
+    );
+    ensure!(
+        sum("/records/lost") == 0,
+        "records were lost: {}",
+        ledger["records"]
+    );
+    Ok(())
+}
+
+/// How much of bodies crosses the ring, by size.
+pub fn body_share(report: &mut Report, nodespan: &Path, nginx: &Target, origin: &Target) {
+    let mut shares = Vec::new();
+    for (name, verb, size, times) in [
+        ("1k", "kb", 1_u64 << 10, 100),
+        ("64k", "kb64", 1 << 16, 50),
+        ("10m", "big", 10 << 20, 3),
+    ] {
+        report.check(&format!("body-share/{name}"), || {
+            let before = bytes(nodespan)?;
+            let go = Go::at(nginx.addr(), format!("nginx-body-{name}"));
+            let back = Go::at(origin.addr(), format!("origin-body-{name}"));
+            let mut down = Client::connect(go.addr)?;
+            let mut up = Client::connect(back.addr)?;
+            let body = vec![b'b'; usize::try_from(size)?];
+            for _ in 0..times {
+                let got = down.exchange("GET", &go.path(verb), "")?;
+                ensure!(got.length == size, "{} bytes of {verb}", got.length);
+                up.request(
+                    "POST",
+                    &back.path("echo"),
+                    &format!("Content-Length: {size}\r\n"),
+                )?;
+                for block in body.chunks(1 << 16) {
+                    up.send(block)?;
+                }
+                up.response("POST")?;
+            }
+            // Every body is sent once and received once, downwards and up.
+            let moved = 4 * times * size;
+            let ring = crossed(nodespan, before, moved)?;
+            let share = 100.0 * share(ring, moved);
+            shares.push(format!("{name} {share:.2} %"));
+            if size > 1 << 20 {
+                ensure!(share <= 1.0, "{share:.2} % of the bytes crossed the ring");
+            }
+            Ok(Verdict::Passed)
+        });
+    }
+    report.note(&format!(
+        "of bodies crossed the ring: {}",
+        shares.join(", ")
+    ));
+}
+
+#[expect(clippy::cast_precision_loss, reason = "a share needs few digits")]
+fn share(part: u64, whole: u64) -> f64 {
+    part as f64 / whole.max(1) as f64
+}
+
+/// Bytes that calls moved, and bytes that crossed the ring.
+fn bytes(nodespan: &Path) -> Result<Moved> {
+    let status = status(nodespan)?;
+    Ok(Moved {
+        moved: at(&status, "/bytes/moved")?,
+        ring: at(&status, "/bytes/ring")?,
+    })
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Moved {
+    moved: u64,
+    ring: u64,
+}
+
+/// Waits until the agent has counted `expected` more bytes; how many of them
+/// crossed the ring.
+fn crossed(nodespan: &Path, before: Moved, expected: u64) -> Result<u64> {
+    let mut last = before;
+    let counted = wait::until_true("the agent to count", Duration::from_secs(10), || {
+        last = bytes(nodespan)?;
+        Ok(last.moved - before.moved >= expected)
+    });
+    if counted.is_err() {
+        bail!("{} of {expected} bytes counted", last.moved - before.moved);
+    }
+    Ok(last.ring - before.ring)
+}

@@ -1,0 +1,187 @@
+//! `cargo xtask test`: everything that must hold, and one line that says how
+//! much of it does.
+
+use std::{
+    fs,
+    io::{BufRead, BufReader, Write},
+    process::{Command, Stdio},
+};
+
+use anyhow::{Context, Result};
+use clap::Args;
+
+use crate::{
+    build,
+    kernel::{Kernel, Kernels},
+    servers::Zipkin,
+    setup::{self, Part},
+    sh,
+    workspace::Workspace,
+};
+
+mod suite;
+mod tally;
+
+use suite::{Place, SUITES, Site, Suite};
+use tally::Tally;
+
+/// Run every test, with its set-up; the last line is the count.
+#[derive(Args, Debug)]
+pub(crate) struct Test {
+    /// Kernels for the guests' suites: 5.10, 6.1, 6.12, 7, several with commas, or all.
+    #[arg(long, default_value = "all")]
+    kernel: Kernels,
+    /// Only what needs neither guests nor the BPF toolchain.
+    #[arg(long)]
+    fast: bool,
+    /// Only the suites on this machine and in guests.
+    #[arg(long, conflicts_with = "fast")]
+    suites_only: bool,
+}
+
+impl Test {
+    /// 0 if everything ran and passed.
+    ///
+    /// # Errors
+    /// If the tests could not be run at all.
+    pub(crate) fn run(&self) -> Result<i32> {
+        let workspace = Workspace::load()?;
+        let mut tally = Tally::default();
+        if !self.suites_only {
+            bring_components()?;
+            lint(&workspace, &mut tally);
+            unit_tests(&workspace, &mut tally)?;
+        }
+        if !self.fast
+            && let Err(error) = self.slow(&workspace, &mut tally)
+        {
+            tally.fail("suites", &format!("{error:#}"));
+        }
+        tally.print_failures();
+        println!("{}", tally.summary());
+        Ok(i32::from(!tally.is_clean()))
+    }
+
+    /// What needs the BPF toolchain, guests and real servers.
+    fn slow(&self, workspace: &Workspace, tally: &mut Tally) -> Result<()> {
+        // A workspace without the kernel programs has nothing to show here.
+        if !build::has_kernel_programs(workspace) {
+            eprintln!("[xtask] no kernel programs yet: their tests are left out");
+            return Ok(());
+        }
+        setup::ensure(&Part::all())?;
+        if !self.suites_only {
+            tally.check("kernel programs without warnings", || {
+                build::check_kernel_programs(workspace)
+            });
+        }
+        let objects = build::kernel_objects(workspace)?;
+        let agent = build::binary(workspace, "nodespan", "nodespan", true, Some(&objects))?;
+        tally.pass("build --release");
+
+        let suites: Vec<&Suite> = SUITES
+            .iter()
+            .filter(|s| workspace.has_binary(s.package, s.binary))
+            .collect();
+        if suites.is_empty() {
+            return Ok(());
+        }
+        let zipkin = sh::step("starting Zipkin", || Zipkin::start(0))?;
+        let out = workspace.target.join("suites");
+        fs::create_dir_all(&out)?;
+        for suite in suites {
+            let binary =
+                build::binary(workspace, suite.package, suite.binary, true, Some(&objects))?;
+            let site = Site {
+                binary,
+                agent: agent.clone(),
+                zipkin: &zipkin,
+                out: out.clone(),
+            };
+            let kernels: &[Kernel] = &self.kernel.0;
+            match suite.place {
+                Place::Host => suite::on_host(suite, &site, tally)?,
+                Place::Guest => suite::in_guests(suite, &site, kernels, tally)?,
+            }
+        }
+        Ok(())
+    }
+}
+
+/// rustup's minimal profile has neither of them.
+fn bring_components() -> Result<()> {
+    for (verb, component) in [("fmt", "rustfmt"), ("clippy", "clippy")] {
+        if sh::capture(Command::new("cargo").args([verb, "--version"])).is_err() {
+            sh::step(&format!("rustup component add {component}"), || {
+                sh::quiet(Command::new("rustup").args(["component", "add", component]))
+            })?;
+        }
+    }
+    Ok(())
+}
+
+fn lint(workspace: &Workspace, tally: &mut Tally) {
+    let cargo = |arguments: &[&str]| sh::run(workspace.cargo().args(arguments));
+    tally.check("cargo fmt --check", || cargo(&["fmt", "--all", "--check"]));
+    tally.check("cargo clippy", || {
+        cargo(&[
+            "clippy",
+            "-q",
+            "--workspace",
+            "--exclude",
+            "agent-ebpf",
+            "--all-targets",
+            "--",
+            "-Dwarnings",
+        ])
+    });
+    // The toolchain of the kernel programs need not have a clippy; what they
+    // share with user space is their library.
+    tally.check("cargo clippy -p agent-ebpf --lib", || {
+        cargo(&[
+            "clippy",
+            "-q",
+            "-p",
+            "agent-ebpf",
+            "--lib",
+            "--",
+            "-Dwarnings",
+        ])
+    });
+}
+
+/// Unit, property and documentation tests; the short runs of the fuzz targets
+/// are among them.
+fn unit_tests(workspace: &Workspace, tally: &mut Tally) -> Result<()> {
+    eprintln!("[xtask] cargo test ...");
+    let mut command = workspace.cargo();
+    command.args([
+        "test",
+        "--workspace",
+        "--exclude",
+        "agent-ebpf",
+        "--no-fail-fast",
+    ]);
+    let before = tally.failed();
+    let succeeded = tee(&mut command, |line| tally.libtest_line(line))?;
+    if !succeeded && tally.failed() == before {
+        tally.fail("cargo test", "it failed outside of any test; see above");
+    }
+    Ok(())
+}
+
+/// Runs a command, shows its output and reads it by lines.
+fn tee(command: &mut Command, mut read: impl FnMut(&str)) -> Result<bool> {
+    let mut child = command
+        .stdout(Stdio::piped())
+        .spawn()
+        .context("starting cargo")?;
+    let stdout = child.stdout.take().context("cargo has no output")?;
+    for line in BufReader::new(stdout).split(b'\n') {
+        let line = line?;
+        let line = String::from_utf8_lossy(&line);
+        writeln!(std::io::stdout(), "{line}")?;
+        read(&line);
+    }
+    Ok(child.wait()?.success())
+}

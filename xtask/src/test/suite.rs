@@ -1,0 +1,300 @@
+//! Suites: programs that print one line per check, on this machine or in a
+//! guest of each kernel.
+
+use std::{
+    fs,
+    path::PathBuf,
+    process::{Command, Stdio},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
+    thread,
+    time::Duration,
+};
+
+use anyhow::{Context, Result};
+
+use super::tally::{Matrix, Tally, Verdict, suite_line};
+use crate::{
+    cache::Cache,
+    kernel::Kernel,
+    servers::Zipkin,
+    setup::servers,
+    vm::{Guest, Output, Stream},
+};
+
+/// Where a suite runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Place {
+    /// On this machine.
+    Host,
+    /// In a guest of each kernel.
+    Guest,
+}
+
+/// A program that prints `ok NAME`, `not ok NAME: why` or `skip NAME: why`
+/// for each of its checks. It gets `--out DIR`, in a guest also `--kernel K`,
+/// and in its environment `NODESPAN_BIN`, `NODESPAN_ENVOY` and
+/// `NODESPAN_ZIPKIN` (the URL of a server for all suites of a run).
+#[derive(Debug)]
+pub(super) struct Suite {
+    pub(super) package: &'static str,
+    pub(super) binary: &'static str,
+    pub(super) place: Place,
+}
+
+/// All suites; those that the workspace does not have are left out.
+pub(super) const SUITES: &[Suite] = &[
+    Suite {
+        package: "nodespan-tests",
+        binary: "host-suite",
+        place: Place::Host,
+    },
+    Suite {
+        package: "nodespan-tests",
+        binary: "guest-suite",
+        place: Place::Guest,
+    },
+];
+
+/// Guests at a time. Each uses about one processor.
+const AT_ONCE: usize = 2;
+
+/// For a whole suite in one place.
+const TIMEOUT: Duration = Duration::from_secs(40 * 60);
+
+/// What a suite is run with.
+#[derive(Debug)]
+pub(super) struct Site<'a> {
+    pub(super) binary: PathBuf,
+    pub(super) agent: PathBuf,
+    pub(super) zipkin: &'a Zipkin,
+    pub(super) out: PathBuf,
+}
+
+/// Runs a suite on this machine.
+///
+/// # Errors
+/// If it cannot be started.
+pub(super) fn on_host(suite: &Suite, site: &Site<'_>, tally: &mut Tally) -> Result<()> {
+    let mut run = Run::new(suite.binary, "host");
+    let out = run.out_dir(site)?;
+    let mut command = Command::new("timeout");
+    command
+        .args(["--kill-after=10", &TIMEOUT.as_secs().to_string()])
+        .arg(&site.binary)
+        .arg("--out")
+        .arg(out)
+        .env("NODESPAN_BIN", &site.agent)
+        .env("NODESPAN_ENVOY", servers::find(&Cache::open()?)?.envoy)
+        .env("NODESPAN_ZIPKIN", site.zipkin.url())
+        .stdin(Stdio::null());
+    let succeeded = super::tee(&mut command, |line| run.line(line))?;
+    run.end(if succeeded { Ok(0) } else { Ok(1) });
+    run.report(tally);
+    Ok(())
+}
+
+/// Runs a suite in a guest of each kernel, two at a time, and prints a matrix.
+///
+/// # Errors
+/// If a folder for results cannot be made.
+pub(super) fn in_guests(
+    suite: &Suite,
+    site: &Site<'_>,
+    kernels: &[Kernel],
+    tally: &mut Tally,
+) -> Result<()> {
+    let next = AtomicUsize::new(0);
+    let runs = Mutex::new(Vec::new());
+    thread::scope(|scope| {
+        for _ in 0..AT_ONCE.min(kernels.len()) {
+            // A guest dies with the thread that started it: this one stays
+            // until its guests are done.
+            scope.spawn(|| {
+                while let Some(kernel) = kernels.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    let run = in_guest(suite, site, *kernel);
+                    lock(&runs).push((*kernel, run));
+                }
+            });
+        }
+    });
+    let mut runs = runs.into_inner().unwrap_or_else(PoisonError::into_inner);
+    runs.sort_by_key(|(kernel, _)| *kernel);
+    let mut matrix = Matrix::default();
+    for (kernel, run) in runs {
+        for (name, verdict) in &run.checks {
+            matrix.add(kernel.name(), name, verdict.clone());
+        }
+        run.report(tally);
+    }
+    let columns: Vec<&str> = kernels.iter().map(|kernel| kernel.name()).collect();
+    println!(
+        "\n{} on real kernels\n{}",
+        suite.binary,
+        matrix.render(&columns)
+    );
+    Ok(())
+}
+
+fn in_guest(suite: &Suite, site: &Site<'_>, kernel: Kernel) -> Run {
+    let run = Arc::new(Mutex::new(Run::new(suite.binary, kernel.name())));
+    let result = attend(site, kernel, &run);
+    let mut run = lock(&run).clone();
+    run.flush();
+    run.end(result);
+    run
+}
+
+fn attend(site: &Site<'_>, kernel: Kernel, run: &Arc<Mutex<Run>>) -> Result<i32> {
+    let out = lock(run).out_dir(site)?;
+    let sink = {
+        let run = Arc::clone(run);
+        move |stream: Stream, bytes: &[u8]| lock(&run).bytes(stream, bytes)
+    };
+    let command = [
+        site.binary.clone().into_os_string(),
+        "--kernel".into(),
+        kernel.name().into(),
+        "--out".into(),
+        out.clone().into_os_string(),
+    ];
+    Guest::new(kernel)
+        .with_net()
+        .share(&out)
+        .timeout(TIMEOUT)
+        .console(out.join("console.log"))
+        .env("NODESPAN_BIN", &site.agent)
+        .env("NODESPAN_ENVOY", servers::find(&Cache::open()?)?.envoy)
+        .env("NODESPAN_ZIPKIN", site.zipkin.url_from_guest())
+        .output(Output::Sink(Arc::new(sink)))
+        .run(&command)
+}
+
+/// One suite's run in one place.
+#[derive(Clone, Debug)]
+struct Run {
+    suite: &'static str,
+    place: String,
+    checks: Vec<(String, Verdict)>,
+    /// What of a line has come on either stream.
+    partial: [Vec<u8>; 2],
+}
+
+impl Run {
+    fn new(suite: &'static str, place: &str) -> Self {
+        Self {
+            suite,
+            place: place.to_owned(),
+            checks: Vec::new(),
+            partial: [vec![], vec![]],
+        }
+    }
+
+    fn out_dir(&self, site: &Site<'_>) -> Result<PathBuf> {
+        let dir = site.out.join(self.suite).join(&self.place);
+        if dir.exists() {
+            fs::remove_dir_all(&dir)?; // Of an earlier run.
+        }
+        fs::create_dir_all(&dir).with_context(|| format!("making {}", dir.display()))?;
+        Ok(dir)
+    }
+
+    fn bytes(&mut self, stream: Stream, bytes: &[u8]) {
+        let which = usize::from(stream == Stream::Err);
+        self.partial[which].extend_from_slice(bytes);
+        while let Some(end) = self.partial[which].iter().position(|b| *b == b'\n') {
+            let line: Vec<u8> = self.partial[which].drain(..=end).collect();
+            self.show(stream, &String::from_utf8_lossy(&line[..end]));
+        }
+    }
+
+    /// Shows lines that have no end.
+    fn flush(&mut self) {
+        for stream in [Stream::Out, Stream::Err] {
+            if !self.partial[usize::from(stream == Stream::Err)].is_empty() {
+                self.bytes(stream, b"\n");
+            }
+        }
+    }
+
+    fn show(&mut self, stream: Stream, line: &str) {
+        println!("[{}] {line}", self.place);
+        if stream == Stream::Out {
+            self.line(line);
+        }
+    }
+
+    fn line(&mut self, line: &str) {
+        self.checks.extend(suite_line(line));
+    }
+
+    /// Turns an end that no check explains into a failure of its own.
+    fn end(&mut self, result: Result<i32>) {
+        let failed = self
+            .checks
+            .iter()
+            .any(|(_, verdict)| *verdict != Verdict::Ok);
+        let why = match result {
+            Err(error) => format!("{error:#}"),
+            Ok(0) if self.checks.is_empty() => "it checked nothing".to_owned(),
+            Ok(0) => return,
+            Ok(_) if failed => return,
+            Ok(code) => format!("it ended with status {code} though no check failed"),
+        };
+        self.checks
+            .push((format!("({} itself)", self.suite), Verdict::NotOk(why)));
+    }
+
+    fn report(&self, tally: &mut Tally) {
+        for (name, verdict) in &self.checks {
+            tally.verdict(&format!("[{}] {name}", self.place), verdict);
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_may_come_in_pieces() {
+        let mut run = Run::new("s", "6.12");
+        run.bytes(Stream::Out, b"ok fi");
+        run.bytes(Stream::Err, b"ok not a result\n");
+        run.bytes(Stream::Out, b"rst\nnot ok second: why");
+        run.flush();
+        assert_eq!(
+            run.checks,
+            [
+                ("first".to_owned(), Verdict::Ok),
+                ("second".to_owned(), Verdict::NotOk("why".into())),
+            ]
+        );
+    }
+
+    #[test]
+    fn a_silent_or_crashed_suite_has_failed() {
+        let failed = |result: Result<i32>, checks: &[(&str, Verdict)]| {
+            let mut run = Run::new("s", "host");
+            run.checks = checks
+                .iter()
+                .map(|(n, v)| ((*n).to_owned(), v.clone()))
+                .collect();
+            run.end(result);
+            run.checks.len() - checks.len()
+        };
+        let ok = ("a", Verdict::Ok);
+        let bad = ("b", Verdict::NotOk("x".into()));
+        assert_eq!(failed(Ok(0), &[]), 1);
+        assert_eq!(failed(Ok(0), std::slice::from_ref(&ok)), 0);
+        assert_eq!(failed(Ok(101), std::slice::from_ref(&ok)), 1);
+        assert_eq!(failed(Ok(1), &[bad]), 0);
+        assert_eq!(failed(Err(anyhow::anyhow!("hang")), &[ok]), 1);
+    }
+}
