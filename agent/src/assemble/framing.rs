@@ -75,7 +75,7 @@ impl Connection {
                 if call_start
                     && last.may_end()
                     && is_plausible(bytes)
-                    && self.fits(direction, bytes)
+                    && self.fits(direction, looks_like_start(bytes))
                 {
                     let end = self.stream(direction).last_exit;
                     self.message_over(direction, end, sink, out);
@@ -107,8 +107,8 @@ impl Connection {
     }
 
     /// Whether a message that starts like this can come in this direction.
-    fn fits(&self, direction: Direction, bytes: &[u8]) -> bool {
-        match looks_like_start(bytes) {
+    fn fits(&self, direction: Direction, start: Start) -> bool {
+        match start {
             Start::No => false,
             Start::TooShort => true,
             Start::Request => self.requests().is_none_or(|requests| requests == direction),
@@ -140,9 +140,9 @@ impl Connection {
             call: *call,
         };
         let expected = matches!(stream.phase, Phase::Idle);
-        let fits = self.fits(direction, rest) && (expected || is_plausible(rest));
         let head = rest.get(..MAX_HEAD).unwrap_or(rest);
         let kind = looks_like_start(head);
+        let fits = self.fits(direction, kind) && (expected || is_plausible(rest));
         match self.message(direction, kind, fits, head, &first, call, sink, out) {
             Parsed::Complete(len) => {
                 self.advance(direction, len);
@@ -231,9 +231,9 @@ impl Connection {
             .bytes
             .get(..end.unwrap_or(usize::MAX).min(partial.bytes.len()))
             .unwrap_or_default();
-        let fits = is_http && self.fits(direction, held);
+        let kind = looks_like_start(held);
+        let fits = is_http && self.fits(direction, kind);
         if let Some(end) = end {
-            let kind = looks_like_start(held);
             let first = partial.first;
             let read = self.message(direction, kind, fits, held, &first, call, sink, out);
             if let Parsed::Complete(_) = read {

@@ -1,8 +1,10 @@
 //! One socket's life, call by call.
 
+mod ends;
 mod losses;
 mod pairs;
 mod properties;
+mod protocols;
 mod rules;
 mod times;
 

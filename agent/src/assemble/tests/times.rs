@@ -182,3 +182,8 @@ fn who_and_where() {
     };
     assert_eq!(first.serial, began.serial);
 }
+
+#[test]
+fn an_idle_connection_is_small() {
+    assert!(size_of::<connection::Connection>() <= 448);
+}

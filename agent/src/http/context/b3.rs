@@ -1,13 +1,13 @@
 //! B3, single and multi (openzipkin/b3-propagation, README).
 
-use super::{Decision, Format, Found, Headers, hex};
+use super::{Decision, Format, Found, Headers, Name, hex};
 
 /// `b3: {trace}-{span}[-{decision}[-{parent}]]`, or only a decision.
 ///
 /// What is malformed says nothing, so that the siblings are asked, but for one
 /// thing: ids that are zero or no ids at all do not take a `0` back.
 pub(super) fn single(headers: &Headers<'_>) -> Found {
-    match headers.b3.map(<[u8]>::trim_ascii) {
+    match headers.get(Name::B3) {
         None => Found::default(),
         Some(b"0") => Found::bare(Decision::Deny),
         Some(b"1") => Found::bare(Decision::Accept),
@@ -41,20 +41,20 @@ fn ids_and_decision(value: &[u8]) -> Option<Found> {
 
 /// `x-b3-traceid` and its siblings.
 pub(super) fn multi(headers: &Headers<'_>) -> Found {
-    let decision = if headers.flags.map(<[u8]>::trim_ascii) == Some(b"1") {
+    let decision = if headers.get(Name::Flags) == Some(b"1") {
         Decision::Debug
     } else {
-        headers.sampled.map_or(Decision::Defer, sampled)
+        headers.get(Name::Sampled).map_or(Decision::Defer, sampled)
     };
-    if headers.trace.is_none() && headers.span.is_none() {
+    if headers.get(Name::TraceId).is_none() && headers.get(Name::SpanId).is_none() {
         return Found::bare(decision);
     }
-    let id = |value: Option<&[u8]>| value.and_then(|v| hex::span(v.trim_ascii()));
+    let id = |value: Option<&[u8]>| value.and_then(hex::span);
     Found::with(
         Format::B3Multi,
-        headers.trace.and_then(|v| hex::trace(v.trim_ascii())),
-        id(headers.span),
-        id(headers.parent),
+        headers.get(Name::TraceId).and_then(hex::trace),
+        id(headers.get(Name::SpanId)),
+        id(headers.get(Name::ParentSpanId)),
         decision,
     )
 }
@@ -62,7 +62,6 @@ pub(super) fn multi(headers: &Headers<'_>) -> Found {
 /// `X-B3-Sampled`; `true` and `false` of any case are what lenient readers
 /// accept, anything else says nothing.
 fn sampled(value: &[u8]) -> Decision {
-    let value = value.trim_ascii();
     if value == b"1" || value.eq_ignore_ascii_case(b"true") {
         Decision::Accept
     } else if value == b"0" || value.eq_ignore_ascii_case(b"false") {

@@ -109,63 +109,119 @@ impl Order {
     }
 }
 
-/// First values of the headers that carry a context.
+/// A header that carries a part of a context.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Name {
+    /// `b3`
+    B3,
+    /// `x-b3-traceid`
+    TraceId,
+    /// `x-b3-spanid`
+    SpanId,
+    /// `x-b3-parentspanid`
+    ParentSpanId,
+    /// `x-b3-sampled`
+    Sampled,
+    /// `x-b3-flags`
+    Flags,
+    /// `traceparent`
+    TraceParent,
+    /// `uber-trace-id`
+    Uber,
+}
+
+/// First values of the headers that carry a context, without the blanks around
+/// them.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Headers<'a> {
-    /// `b3`
-    pub b3: Option<&'a [u8]>,
-    /// `x-b3-traceid`
-    pub trace: Option<&'a [u8]>,
-    /// `x-b3-spanid`
-    pub span: Option<&'a [u8]>,
-    /// `x-b3-parentspanid`
-    pub parent: Option<&'a [u8]>,
-    /// `x-b3-sampled`
-    pub sampled: Option<&'a [u8]>,
-    /// `x-b3-flags`
-    pub flags: Option<&'a [u8]>,
-    /// `traceparent`
-    pub traceparent: Option<&'a [u8]>,
-    /// `uber-trace-id`
-    pub uber: Option<&'a [u8]>,
+    values: [Option<&'a [u8]>; 8],
+    any: bool,
+}
+
+impl<'a> Headers<'a> {
+    /// Takes a header, unless it is repeated.
+    #[inline]
+    pub fn insert(&mut self, name: Name, value: &'a [u8]) {
+        self.any = true;
+        if let Some(slot) = self.values.get_mut(name as usize) {
+            slot.get_or_insert(value);
+        }
+    }
+
+    #[inline]
+    fn get(&self, name: Name) -> Option<&'a [u8]> {
+        self.values.get(name as usize).copied().flatten()
+    }
 }
 
 impl Headers<'_> {
     /// What these headers say together.
     #[must_use]
     pub fn context(&self, order: Order) -> TraceContext {
-        let found = order.0.map(|format| match format {
-            Format::B3Single => b3::single(self),
-            Format::B3Multi => b3::multi(self),
-            Format::TraceParent => traceparent::read(self),
-            Format::Uber => uber::read(self),
-        });
-        let winner = found.iter().find(|found| found.ids.is_some());
-        let decision = winner.map_or(Decision::Defer, |found| found.decision);
-        let says = |decision| found.iter().any(|found| found.decision == decision);
+        if !self.any {
+            return TraceContext::default();
+        }
+        let mut ids = None;
+        let mut decision = Decision::Defer;
+        let mut all = All::default();
+        for format in order.0 {
+            let found = match format {
+                Format::B3Single if self.get(Name::B3).is_some() => b3::single(self),
+                Format::B3Multi if self.has_multi() => b3::multi(self),
+                Format::TraceParent if self.get(Name::TraceParent).is_some() => {
+                    traceparent::read(self)
+                }
+                Format::Uber if self.get(Name::Uber).is_some() => uber::read(self),
+                _ => continue,
+            };
+            all.note(&found);
+            if ids.is_none() && found.ids.is_some() {
+                ids = found.ids;
+                decision = found.decision;
+            }
+        }
         TraceContext {
-            ids: winner.and_then(|found| found.ids),
+            ids,
             decision: match decision {
                 Decision::Debug => Decision::Debug,
-                Decision::Accept if !found.iter().any(|found| found.explicit_deny) => {
-                    Decision::Accept
-                }
+                Decision::Accept if !all.explicit_deny => Decision::Accept,
                 Decision::Accept | Decision::Deny => Decision::Deny,
                 // Ids without a decision leave it to the receiver; only a deny
                 // of another format is a reason not to ask the sampler.
-                Decision::Defer if winner.is_some() => {
-                    if says(Decision::Deny) || found.iter().any(|found| found.explicit_deny) {
-                        Decision::Deny
-                    } else {
-                        Decision::Defer
-                    }
-                }
-                Decision::Defer if says(Decision::Debug) => Decision::Debug,
-                Decision::Defer if says(Decision::Deny) => Decision::Deny,
-                Decision::Defer if says(Decision::Accept) => Decision::Accept,
+                Decision::Defer if ids.is_some() => match all.deny {
+                    true => Decision::Deny,
+                    false => Decision::Defer,
+                },
+                Decision::Defer if all.debug => Decision::Debug,
+                Decision::Defer if all.deny => Decision::Deny,
+                Decision::Defer if all.accept => Decision::Accept,
                 Decision::Defer => Decision::Defer,
             },
         }
+    }
+
+    fn has_multi(&self) -> bool {
+        [Name::TraceId, Name::SpanId, Name::Sampled, Name::Flags]
+            .iter()
+            .any(|&name| self.get(name).is_some())
+    }
+}
+
+/// What any of the formats says.
+#[derive(Clone, Copy, Debug, Default)]
+struct All {
+    debug: bool,
+    deny: bool,
+    explicit_deny: bool,
+    accept: bool,
+}
+
+impl All {
+    fn note(&mut self, found: &Found) {
+        self.debug |= found.decision == Decision::Debug;
+        self.deny |= found.decision == Decision::Deny;
+        self.explicit_deny |= found.explicit_deny;
+        self.accept |= found.decision == Decision::Accept;
     }
 }
 

@@ -1,6 +1,6 @@
 //! W3C `traceparent` (Trace Context, section 3.2).
 
-use super::{Decision, Format, Found, Headers, hex};
+use super::{Decision, Format, Found, Headers, Name, hex};
 
 /// `{version}-{trace}-{span}-{flags}`.
 ///
@@ -8,8 +8,8 @@ use super::{Decision, Format, Found, Headers, hex};
 /// (section 3.2.2.3: a vendor must ignore the header otherwise).
 pub(super) fn read(headers: &Headers<'_>) -> Found {
     headers
-        .traceparent
-        .and_then(|value| parse(value.trim_ascii()))
+        .get(Name::TraceParent)
+        .and_then(parse)
         .unwrap_or_default()
 }
 

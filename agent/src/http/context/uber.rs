@@ -1,14 +1,11 @@
 //! Jaeger's `uber-trace-id` (jaegertracing documentation 1.21, client
 //! libraries, "Propagation Format").
 
-use super::{Decision, Format, Found, Headers, hex};
+use super::{Decision, Format, Found, Headers, Name, hex};
 
 /// `{trace}:{span}:{parent}:{flags}`, whose colons may be URL-encoded.
 pub(super) fn read(headers: &Headers<'_>) -> Found {
-    headers
-        .uber
-        .and_then(|value| parse(value.trim_ascii()))
-        .unwrap_or_default()
+    headers.get(Name::Uber).and_then(parse).unwrap_or_default()
 }
 
 fn parse(value: &[u8]) -> Option<Found> {

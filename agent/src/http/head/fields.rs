@@ -1,20 +1,36 @@
 //! One pass over the headers of a head: what matters is kept as slices.
 
-use crate::http::context::Headers;
+use crate::http::context::{Headers, Name};
 
-/// The headers that matter, first value of each, and the framing.
+/// The headers that matter, first value of each without blanks around it, and
+/// the framing.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Fields<'a> {
-    pub(super) host: &'a [u8],
-    pub(super) user_agent: &'a [u8],
-    pub(super) request_id: &'a [u8],
+    texts: [Option<&'a [u8]>; 3],
     pub(super) context: Headers<'a>,
-    pub(super) has_context: bool,
     pub(super) expects_continue: bool,
     pub(super) length: Option<u64>,
     pub(super) coding: Coding,
     /// A length that no number can be made of, or two that differ.
     pub(super) bad_length: bool,
+}
+
+/// A header whose value is kept as it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Text {
+    Host,
+    UserAgent,
+    RequestId,
+}
+
+/// A header that matters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Known {
+    Text(Text),
+    Context(Name),
+    Expect,
+    ContentLength,
+    TransferEncoding,
 }
 
 /// What `Transfer-Encoding` says.
@@ -30,51 +46,65 @@ pub(super) enum Coding {
 }
 
 impl<'a> Fields<'a> {
-    /// Takes a header of a request.
+    /// Takes a header if it is one that matters.
     ///
     /// Names are told apart by length first, since most headers fail that.
-    pub(super) fn request(&mut self, name: &'a [u8], value: &'a [u8]) {
-        match name.len() {
-            2 if is(name, b"b3") => self.carried(value, |c| &mut c.b3),
-            4 if is(name, b"host") => first(&mut self.host, value),
-            6 if is(name, b"expect") => {
-                self.expects_continue |= value.trim_ascii().eq_ignore_ascii_case(b"100-continue");
+    pub(super) fn header(&mut self, name: &[u8], value: &'a [u8]) {
+        let known = match name.len() {
+            2 if is(name, b"b3") => Known::Context(Name::B3),
+            4 if is(name, b"host") => Known::Text(Text::Host),
+            6 if is(name, b"expect") => Known::Expect,
+            10 if is(name, b"user-agent") => Known::Text(Text::UserAgent),
+            10 if is(name, b"x-b3-flags") => Known::Context(Name::Flags),
+            11 if is(name, b"x-b3-spanid") => Known::Context(Name::SpanId),
+            11 if is(name, b"traceparent") => Known::Context(Name::TraceParent),
+            12 if is(name, b"x-b3-traceid") => Known::Context(Name::TraceId),
+            12 if is(name, b"x-b3-sampled") => Known::Context(Name::Sampled),
+            12 if is(name, b"x-request-id") => Known::Text(Text::RequestId),
+            13 if is(name, b"uber-trace-id") => Known::Context(Name::Uber),
+            14 if is(name, b"content-length") => Known::ContentLength,
+            17 if is(name, b"x-b3-parentspanid") => Known::Context(Name::ParentSpanId),
+            17 if is(name, b"transfer-encoding") => Known::TransferEncoding,
+            _ => return,
+        };
+        self.take(known, value);
+    }
+
+    /// Takes a header that matters. The first value of a text wins, but an
+    /// empty one says nothing.
+    #[inline]
+    pub(super) fn take(&mut self, known: Known, value: &'a [u8]) {
+        match known {
+            Known::Context(name) => self.context.insert(name, value),
+            Known::Text(text) => {
+                if let Some(slot) = self.texts.get_mut(text as usize)
+                    && slot.is_none_or(<[u8]>::is_empty)
+                {
+                    *slot = Some(value);
+                }
             }
-            10 if is(name, b"user-agent") => first(&mut self.user_agent, value),
-            10 if is(name, b"x-b3-flags") => self.carried(value, |c| &mut c.flags),
-            11 if is(name, b"x-b3-spanid") => self.carried(value, |c| &mut c.span),
-            11 if is(name, b"traceparent") => self.carried(value, |c| &mut c.traceparent),
-            12 if is(name, b"x-b3-traceid") => self.carried(value, |c| &mut c.trace),
-            12 if is(name, b"x-b3-sampled") => self.carried(value, |c| &mut c.sampled),
-            12 if is(name, b"x-request-id") => first(&mut self.request_id, value),
-            13 if is(name, b"uber-trace-id") => self.carried(value, |c| &mut c.uber),
-            17 if is(name, b"x-b3-parentspanid") => self.carried(value, |c| &mut c.parent),
-            14 | 17 => self.framing(name, value),
-            _ => {}
+            // RFC 9110 section 10.1.1.
+            Known::Expect => self.expects_continue |= value.eq_ignore_ascii_case(b"100-continue"),
+            Known::ContentLength => self.content_length(value),
+            Known::TransferEncoding => self.transfer_encoding(value),
         }
     }
 
-    /// Takes a header of a response.
-    pub(super) fn framing(&mut self, name: &[u8], value: &[u8]) {
-        match name.len() {
-            14 if is(name, b"content-length") => self.content_length(value),
-            17 if is(name, b"transfer-encoding") => self.transfer_encoding(value),
-            _ => {}
-        }
-    }
-
-    fn carried(
-        &mut self,
-        value: &'a [u8],
-        slot: impl for<'s> FnOnce(&'s mut Headers<'a>) -> &'s mut Option<&'a [u8]>,
-    ) {
-        self.has_context = true;
-        slot(&mut self.context).get_or_insert(value);
+    /// The value of a text, empty if there is none.
+    pub(super) fn text(&self, text: Text) -> &'a [u8] {
+        let value = self.texts.get(text as usize).copied().flatten();
+        value.unwrap_or_default()
     }
 
     /// RFC 9112 section 6.3, rule 5: equal values of a list are one; others
     /// are an error, of which the first value is kept.
     fn content_length(&mut self, value: &[u8]) {
+        if self.length.is_none()
+            && let Some(length) = decimal(value)
+        {
+            self.length = Some(length);
+            return;
+        }
         for part in value.split(|&byte| byte == b',') {
             let length = decimal(part.trim_ascii());
             if length.is_none() || self.length.is_some_and(|known| Some(known) != length) {
@@ -87,6 +117,10 @@ impl<'a> Fields<'a> {
     /// The last coding of the last header frames the body (RFC 9112 section
     /// 6.1); `identity` is what RFC 2616 called none.
     fn transfer_encoding(&mut self, value: &[u8]) {
+        if value.eq_ignore_ascii_case(b"chunked") {
+            self.coding = Coding::Chunked;
+            return;
+        }
         for coding in value.split(|&byte| byte == b',') {
             let coding = coding.trim_ascii();
             if coding.eq_ignore_ascii_case(b"chunked") {
@@ -95,13 +129,6 @@ impl<'a> Fields<'a> {
                 self.coding = Coding::Other;
             }
         }
-    }
-}
-
-/// The first value wins, also an empty one of a header that is empty anyway.
-fn first<'a>(slot: &mut &'a [u8], value: &'a [u8]) {
-    if slot.is_empty() {
-        *slot = value.trim_ascii();
     }
 }
 

@@ -26,10 +26,7 @@ pub(super) fn read(head: &[u8]) -> Option<Lenient<'_>> {
         };
         let name = name.trim_ascii();
         let value = value.get(1..).unwrap_or_default().trim_ascii();
-        match line {
-            StartLine::Request { .. } => fields.request(name, value),
-            StartLine::Response { .. } => fields.framing(name, value),
-        }
+        fields.header(name, value);
     }
     Some(Lenient { line, fields })
 }

@@ -1,12 +1,13 @@
 //! Request and response heads (RFC 9112 sections 2 to 4).
 //!
-//! `httparse` parses; what it refuses is read once more as lenient servers
-//! would. One pass over the headers, no allocation but for heads of more than
-//! [`FEW`] headers.
+//! Plain heads take a short cut, `httparse` parses the others, and what it
+//! refuses is read once more as lenient servers would. One pass over the
+//! headers, no allocation but for unusual heads of more than [`FEW`] headers.
 
 mod end;
 mod fields;
 mod lenient;
+mod quick;
 mod start;
 
 #[cfg(test)]
@@ -17,7 +18,7 @@ use std::mem::MaybeUninit;
 use httparse::{EMPTY_HEADER, Header, ParserConfig, Request, Response, Status};
 
 use super::context::{Order, TraceContext};
-use fields::{Coding, Fields};
+use fields::{Coding, Fields, Text};
 
 pub use end::EndScan;
 pub use start::{Start, StartLine, empty_lines, looks_like_start, start_line};
@@ -137,6 +138,20 @@ pub enum Body {
 /// [`empty_lines`].
 #[must_use]
 pub fn parse_request(bytes: &[u8], order: Order) -> Parsed<RequestHead<'_>> {
+    match quick::request(bytes) {
+        Some(plain) => Parsed::Complete(plain.fields.into_request(
+            plain.method,
+            plain.target,
+            plain.minor,
+            plain.len,
+            order,
+        )),
+        None => parse_unusual_request(bytes, order),
+    }
+}
+
+#[cold]
+fn parse_unusual_request(bytes: &[u8], order: Order) -> Parsed<RequestHead<'_>> {
     let mut few = [const { MaybeUninit::uninit() }; FEW];
     let mut request = Request::new(&mut []);
     let config = ParserConfig::default();
@@ -159,6 +174,20 @@ pub fn parse_request(bytes: &[u8], order: Order) -> Parsed<RequestHead<'_>> {
 /// Parses the head of a response at the start of `bytes`.
 #[must_use]
 pub fn parse_response(bytes: &[u8]) -> Parsed<ResponseHead> {
+    match quick::response(bytes) {
+        Some(plain) => Parsed::Complete(ResponseHead {
+            status: plain.status,
+            minor: plain.minor,
+            framing: plain.fields.said(),
+            lenient: plain.fields.bad_length,
+            len: plain.len,
+        }),
+        None => parse_unusual_response(bytes),
+    }
+}
+
+#[cold]
+fn parse_unusual_response(bytes: &[u8]) -> Parsed<ResponseHead> {
     let mut few = [const { MaybeUninit::uninit() }; FEW];
     let mut response = Response::new(&mut []);
     let config = ParserConfig::default();
@@ -191,7 +220,7 @@ fn request_of<'a>(request: &Request<'_, 'a>, len: usize, order: Order) -> Parsed
     };
     let mut fields = Fields::default();
     for header in request.headers.iter() {
-        fields.request(header.name.as_bytes(), header.value);
+        fields.header(header.name.as_bytes(), header.value.trim_ascii());
     }
     Parsed::Complete(fields.into_request(method.as_bytes(), target.as_bytes(), minor, len, order))
 }
@@ -205,7 +234,7 @@ fn response_of(response: &Response<'_, '_>, len: usize) -> Parsed<ResponseHead> 
     }
     let mut fields = Fields::default();
     for header in response.headers.iter() {
-        fields.framing(header.name.as_bytes(), header.value);
+        fields.header(header.name.as_bytes(), header.value.trim_ascii());
     }
     Parsed::Complete(ResponseHead {
         status,
@@ -292,14 +321,10 @@ impl<'a> Fields<'a> {
             method,
             target,
             minor,
-            host: self.host,
-            user_agent: self.user_agent,
-            request_id: self.request_id,
-            context: if self.has_context {
-                self.context.context(order)
-            } else {
-                TraceContext::default()
-            },
+            host: self.text(Text::Host),
+            user_agent: self.text(Text::UserAgent),
+            request_id: self.text(Text::RequestId),
+            context: self.context.context(order),
             framing: self.said(),
             expects_continue: self.expects_continue,
             lenient: self.bad_length,

@@ -25,6 +25,12 @@ const RESPONSE: &[u8] = b"HTTP/1.";
 /// methods are seen; [`start_line`] says the last word once the line is whole.
 #[must_use]
 pub fn looks_like_start(bytes: &[u8]) -> Start {
+    // Most requests, without a look at every byte.
+    if let [b'G', b'E', b'T', b' ', b'!'..=b'~', ..]
+    | [b'P', b'O', b'S', b'T', b' ', b'!'..=b'~', ..] = bytes
+    {
+        return Start::Request;
+    }
     if let Some(shorter) = RESPONSE.get(..bytes.len().min(RESPONSE.len()))
         && bytes.starts_with(shorter)
     {

@@ -76,12 +76,12 @@ fn what_the_parser_refuses_is_read_leniently() {
             Framing::Length(5),
         ),
         (
-            "GET /a HTTP/1.1\r\nHost: x\r\nno colon\r\n\r\n",
+            "GET /a HTTP/1.1\r\nHost: x\r\n: no name\r\n\r\n",
             "/a",
             Framing::Unsaid,
         ),
         (
-            "GET /a HTTP/1.1\r\nHost: x\r\nX: \x01\r\n\r\n",
+            "GET /a HTTP/1.1\r\nHost: x\r\nX-B3-Sampled : 1\r\n\r\n",
             "/a",
             Framing::Unsaid,
         ),
@@ -99,7 +99,7 @@ fn what_the_parser_refuses_is_read_leniently() {
         assert_eq!(head.framing, framing, "{bytes:?}");
         assert_eq!(head.len, bytes.len(), "{bytes:?}");
     }
-    let head = response(b"HTTP/1.1 200 OK\r\nbad header\r\nContent-Length: 7\r\n\r\n");
+    let head = response(b"HTTP/1.1 200 OK\r\n folded\r\nContent-Length: 7\r\n\r\n");
     assert_eq!(
         (head.status, head.framing, head.lenient),
         (200, Framing::Length(7), true)
@@ -306,4 +306,58 @@ fn the_end_is_found_in_one_pass() {
             "{head:?}"
         );
     }
+}
+
+#[test]
+fn the_short_cut_says_what_the_parser_says() {
+    let heads: [&[u8]; 6] = [
+        b"GET /a?b=c HTTP/1.1\r\nHost: shop\r\nUser-Agent:  x \r\nX-B3-TraceId: 463ac35c9f6413ad48485a3953bb6124\r\nx-b3-spanid:a2fb4a1d1a96d312\r\nX-B3-Sampled: 1\r\nX-Other: y\r\n\r\n",
+        b"POST /b HTTP/1.0\nContent-Length: 12\nexpect: 100-continue\nx-request-id: \t r\t\n\n",
+        b"PUT * HTTP/1.1\r\nTransfer-Encoding: gzip, chunked\r\nb3: 0\r\nuber-trace-id: 1:2:0:1\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nServer: x\r\nContent-Length: 5\r\nConnection: close\r\n\r\nhello",
+        b"HTTP/1.0 404 Not Found\nTransfer-Encoding: chunked\ncontent-type: x\n\n",
+        b"HTTP/1.1 204\r\n\r\n",
+    ];
+    let mut random = crate::http::fuzz::Random::new(4);
+    let mut taken = 0;
+    for round in 0..20_000 {
+        let mut bytes = heads[round % heads.len()].to_vec();
+        for _ in 0..random.below(4) {
+            let at = random.below(bytes.len());
+            match random.below(4) {
+                0 => bytes[at] = b"\r\n :-0Hx\t"[random.below(9)],
+                1 => bytes[at] = random.next() as u8,
+                2 => drop(bytes.remove(at)),
+                _ => bytes.insert(at, b"\r\n :-0Hx\t"[random.below(9)]),
+            }
+        }
+        if let Some(quick) = quick::request(&bytes)
+            && let Parsed::Complete(parsed) = parse_unusual_request(&bytes, Order::default())
+            && !parsed.lenient
+        {
+            let quick = RequestHead {
+                lenient: false,
+                ..quick.fields.into_request(
+                    quick.method,
+                    quick.target,
+                    quick.minor,
+                    quick.len,
+                    Order::default(),
+                )
+            };
+            assert_eq!(format!("{quick:?}"), format!("{parsed:?}"));
+            taken += 1;
+        }
+        if let Some(quick) = quick::response(&bytes)
+            && let Parsed::Complete(parsed) = parse_unusual_response(&bytes)
+            && !parsed.lenient
+        {
+            assert_eq!(quick.status, parsed.status);
+            assert_eq!(quick.minor, parsed.minor);
+            assert_eq!(quick.fields.said(), parsed.framing);
+            assert_eq!(quick.len, parsed.len);
+            taken += 1;
+        }
+    }
+    assert!(taken > 5_000, "{taken}");
 }
