@@ -48,6 +48,13 @@ pub fn balances(nodespan: &Path) -> Result<Verdict> {
         Ok(why.is_empty())
     });
     balanced.context(why)?;
+    // Runs that the kernel skipped are in no account: whatever they would have
+    // seen is missing.
+    let skipped = at(&status(nodespan)?, "/ledger/records/missed/recursion")?;
+    ensure!(
+        skipped == 0,
+        "the kernel skipped {skipped} runs of the programs"
+    );
     Ok(Verdict::Passed)
 }
 
