@@ -153,6 +153,9 @@ fn run_stages(
         match receiver.recv_timeout(NAP) {
             Ok(batch) => {
                 for output in batch.outputs {
+                    if let Output::Opaque { owner, pid, .. } = output {
+                        known.meet(&mut pipeline, &control, owner, pid, batch.now);
+                    }
                     if let Output::Began(began) = &output {
                         known.meet(&mut pipeline, &control, began.owner, began.pid, began.start);
                     }

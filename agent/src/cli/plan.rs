@@ -9,7 +9,7 @@ use crate::assemble;
 use crate::config::{self, LoadError, Output, Settings};
 use crate::export::delivery::{Delivery, Retry, Target, TargetError, Timeouts, Worker};
 use crate::export::zipkin::Zipkin;
-use crate::export::{BatchLimits, Console, Exporter, JsonLines, Queries, QueueLimits};
+use crate::export::{BatchLimits, Console, Discard, Exporter, JsonLines, Queries, QueueLimits};
 use crate::http::context::Order;
 use crate::ledger::Ledger;
 use crate::link::Timing;
@@ -107,7 +107,10 @@ pub(super) fn exits(settings: &Settings, ledger: &Arc<Ledger>) -> Result<Exits, 
         workers: Vec::new(),
     };
     match settings.export.output() {
-        Output::None => {}
+        Output::None if settings.export.zipkin.is_some() => {}
+        Output::None => exits
+            .exporters
+            .push(Box::new(Discard::new(ledger.backend("none")))),
         Output::Console => {
             let colour = io::stdout().is_terminal();
             let console = Console::new(io::stdout(), colour, queries, ledger.backend("console"));
