@@ -6,6 +6,9 @@ use crate::units::{Endpoint, MonoNanos, OwnerId, Side, WireId};
 /// What the assembler has to say.
 #[derive(Debug)]
 pub enum Output {
+    /// Target of the request whose [`Output::Began`] comes next, only if it
+    /// was asked for ([`Options::targets`](super::Options::targets)).
+    Target(Box<[u8]>),
     /// A request head is complete; its exchange is in flight.
     Began(Began),
     /// The exchange of an earlier [`Output::Began`] is over.

@@ -61,6 +61,9 @@ impl Connection {
         );
         sink.hold(text.all().len());
         sink.counters.began += 1;
+        if sink.options.targets {
+            out.push(Output::Target(head.target.into()));
+        }
         out.push(Output::Began(began));
         self.pairing.push(Open {
             exchange: Box::new(Exchange {

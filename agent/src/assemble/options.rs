@@ -9,6 +9,9 @@ pub struct Options {
     pub order: Order,
     /// Bounds on state.
     pub limits: Limits,
+    /// Give out the target of each request when it begins, because somebody
+    /// decides by it.
+    pub targets: bool,
 }
 
 /// Bounds on state; what goes over them is given up and counted.

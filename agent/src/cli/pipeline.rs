@@ -53,6 +53,8 @@ pub struct Pipeline<I> {
     /// Exchanges in flight that will yield no span, and why.
     refused: HashMap<u64, Refused, FxBuildHasher>,
     on_ignored: Option<OnIgnored>,
+    /// Of the request that begins next, if paths decide anything.
+    target: Option<Box<[u8]>>,
 }
 
 /// Why an exchange yields no span.
@@ -81,6 +83,7 @@ impl<I: Identify> Pipeline<I> {
             ledger,
             refused: HashMap::default(),
             on_ignored: None,
+            target: None,
         }
     }
 
@@ -103,6 +106,7 @@ impl<I: Identify> Pipeline<I> {
     /// Takes what the assembler has to say.
     pub fn take(&mut self, output: Output) {
         match output {
+            Output::Target(target) => self.target = Some(target),
             Output::Began(began) => self.began(&began),
             Output::Finished(exchange) => self.finished(exchange),
             Output::Opaque {
@@ -156,12 +160,13 @@ impl<I: Identify> Pipeline<I> {
     }
 
     fn began(&mut self, began: &Began) {
-        if let Err(reason) = self.admit(began) {
+        let target = self.target.take().unwrap_or_default();
+        if let Err(reason) = self.admit(began, &target) {
             self.refused.insert(began.serial, reason);
         }
     }
 
-    fn admit(&mut self, began: &Began) -> Result<(), Refused> {
+    fn admit(&mut self, began: &Began, target: &[u8]) -> Result<(), Refused> {
         let local = began.local.map(|local| local.ip);
         let Some(known) = self
             .identify
@@ -178,6 +183,10 @@ impl<I: Identify> Pipeline<I> {
         self.options
             .selection
             .began(known, began)
+            .map_err(Refused::NotSelected)?;
+        self.options
+            .selection
+            .target(target)
             .map_err(Refused::NotSelected)?;
         let identity = self.minter.mint(began, self.options.width);
         let verdict = decide(
@@ -207,12 +216,6 @@ impl<I: Identify> Pipeline<I> {
     fn finished(&mut self, exchange: Box<Exchange>) {
         self.ledger.exchanges.observed.add(1);
         let serial = exchange.began.serial;
-        if !self.options.selection.exclude_paths.is_empty()
-            && let Err(reason) = self.options.selection.target(exchange.text.target())
-            && self.linker.abandon(serial)
-        {
-            self.refused.insert(serial, Refused::NotSelected(reason));
-        }
         if self.linker.finished(exchange).is_ok() {
             return;
         }
