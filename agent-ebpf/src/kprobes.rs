@@ -1,8 +1,9 @@
 //! The same programs as kprobes and kretprobes, for kernels without fentry.
 //!
-//! A declared degraded mode: a kretprobe loses returns when many tasks block
-//! in `tcp_recvmsg` at once (its pool of return instances is fixed), and each
-//! call costs two to four times as much.
+//! A declared degraded mode: each call costs two to four times as much, and a
+//! kretprobe loses returns when many tasks block in the function at once (its
+//! pool of return instances is fixed). Receives block, so their bytes are taken
+//! where `tcp_cleanup_rbuf` is called inside them.
 
 use core::ffi::c_void;
 
@@ -27,6 +28,8 @@ struct Arguments {
     msg: u64,
     len: u64,
     flags: u64,
+    /// Bytes that are reported already.
+    taken: u64,
 }
 
 #[kprobe]
@@ -40,6 +43,7 @@ fn kprobe_send(ctx: ProbeContext) -> u32 {
             msg,
             len: 0,
             flags: 0,
+            taken: 0,
         });
     }
     0
@@ -78,6 +82,7 @@ macro_rules! kprobe_recv {
                     msg,
                     len,
                     flags,
+                    taken: 0,
                 });
             }
             0
@@ -88,24 +93,62 @@ macro_rules! kprobe_recv {
 kprobe_recv!(kprobe_recv_3, 3);
 kprobe_recv!(kprobe_recv_4, 4);
 
+/// `tcp_cleanup_rbuf(sk, copied)`: a receive has taken this much so far. It is
+/// called before each wait and at the end, with the sum; what is reported again
+/// is repeated bytes to user space.
+#[kprobe]
+fn kprobe_took(ctx: ProbeContext) -> u32 {
+    let (Some(sk), Some(copied)) = (ctx.arg::<u64>(0), ctx.arg::<i32>(1)) else {
+        return 0;
+    };
+    if copied <= 0 {
+        return 0;
+    }
+    let Some(saved) = CALLS.get_ptr_mut(bpf_get_current_pid_tgid()) else {
+        return 0;
+    };
+    // SAFETY: a live map value, of this task alone.
+    let arguments = unsafe { *saved };
+    if arguments.sk == sk
+        && let Some(owner) = owner::watched()
+    {
+        // SAFETY: as above.
+        unsafe { (*saved).taken = copied as u64 };
+        receive(&arguments, copied, owner);
+    }
+    0
+}
+
+/// The end of a stream and errors; bytes are reported before. A return that is
+/// missed costs no exchange.
 #[kretprobe]
 fn kretprobe_recv(ctx: RetProbeContext) -> u32 {
     let ret: i32 = ctx.ret();
-    let Some(saved) = take() else { return 0 };
-    if ret != -EAGAIN
+    let Some(saved) = take() else {
+        return 0;
+    };
+    // Some compilers inline `tcp_cleanup_rbuf` into the receive.
+    let reported = ret > 0 && saved.taken >= ret as u64;
+    if !reported
+        && ret != -EAGAIN
         && let Some(owner) = owner::watched()
     {
-        received::<Probed>(
-            Program::RecvExit,
-            pointer(saved.sk),
-            pointer(saved.msg).cast(),
-            saved.len,
-            saved.flags as i32,
-            ret,
-            owner,
-        );
+        receive(&saved, ret, owner);
     }
     0
+}
+
+#[inline(always)]
+fn receive(saved: &Arguments, ret: i32, owner: u64) {
+    received::<Probed>(
+        Program::RecvExit,
+        pointer(saved.sk),
+        pointer(saved.msg).cast(),
+        saved.len,
+        saved.flags as i32,
+        ret,
+        owner,
+    );
 }
 
 #[kprobe]

@@ -253,7 +253,7 @@ pub(super) fn account(gauges: &Gauges, ledger: &Ledger, bytes: &Traffic) {
     ledger
         .records
         .missed
-        .set(Missed::Recursion, kernel.recursion_misses.values().sum());
+        .set(Missed::Recursion, kernel.missed_runs());
     bytes
         .moved
         .store(get(Counter::MovedBytes), Ordering::Relaxed);

@@ -120,6 +120,23 @@ pub struct KernelCounters {
 }
 
 impl KernelCounters {
+    /// Runs that were skipped and that no second program stood in for; where
+    /// programs are attached twice, at most so many.
+    #[must_use]
+    pub fn missed_runs(&self) -> u64 {
+        self.recursion_misses
+            .iter()
+            .filter(|(name, _)| !name.ends_with("_again"))
+            .map(|(name, misses)| {
+                let again = self
+                    .recursion_misses
+                    .iter()
+                    .find(|(other, _)| other.strip_suffix("_again") == Some(name));
+                again.map_or(*misses, |(_, others)| (*misses).min(*others))
+            })
+            .sum()
+    }
+
     /// One counter.
     #[must_use]
     pub fn get(&self, counter: Counter) -> u64 {

@@ -122,11 +122,12 @@ impl Probes {
             "kprobe_recv_3"
         };
         self.kprobe(receive, "tcp_recvmsg")?;
+        self.kprobe("kprobe_took", "tcp_cleanup_rbuf")?;
         self.kprobe("kretprobe_recv", "tcp_recvmsg")?;
         self.kprobe("kprobe_send", "tcp_sendmsg")?;
         self.kprobe("kretprobe_send", "tcp_sendmsg")?;
         self.degraded.push(
-            "kretprobes miss returns when more tasks wait in tcp_recvmsg than they have instances for".to_owned(),
+            "kretprobes miss returns when more tasks wait in a function than they have instances for: the end of a stream, or a send".to_owned(),
         );
         if self.kernel.sendpage {
             self.degraded.push(
