@@ -156,6 +156,7 @@ impl Probes {
             kernel: self.kernel.clone(),
             programs: self.programs.clone(),
             kprobes: self.kprobes,
+            twice: self.twice && !self.kprobes,
             by_cgroup: self.by_cgroup,
             degraded: self.degraded.clone(),
             self_test: String::new(),
