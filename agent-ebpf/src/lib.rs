@@ -201,6 +201,11 @@ pub const SWITCH_ON: u32 = 1;
 /// How many switches there are.
 pub const SWITCHES: u32 = 2;
 
+/// Stands in a call's place for the BTF id of `bpf_preempt_disable`.
+pub const PREEMPT_DISABLE: u32 = 0x6e6f_6401;
+/// Stands in a call's place for the BTF id of `bpf_preempt_enable`.
+pub const PREEMPT_ENABLE: u32 = 0x6e6f_6402;
+
 /// Slots of the verdict cache in front of the owner map. A slot holds
 /// `owner << 2 | verdict`.
 pub const VERDICT_SLOTS: u32 = 4096;

@@ -4,6 +4,7 @@ mod control;
 mod error;
 mod inside;
 mod object;
+mod patch;
 mod probes;
 mod report;
 mod ring;
