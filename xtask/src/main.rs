@@ -16,6 +16,7 @@ mod build;
 mod cache;
 mod daemon;
 mod demo;
+mod generate;
 mod interrupt;
 mod kernel;
 mod scratch;
@@ -51,6 +52,8 @@ enum Verb {
     Bench(bench::Bench),
     #[command(hide = true)]
     BenchGuest(bench::BenchGuest),
+    #[command(name = "gen")]
+    Generate(generate::Generate),
 }
 
 fn main() -> ExitCode {
@@ -86,5 +89,6 @@ fn dispatch(verb: Verb) -> Result<i32> {
         Verb::DemoStage(stage) => stage.run(),
         Verb::Bench(bench) => bench.run(),
         Verb::BenchGuest(driver) => driver.run(),
+        Verb::Generate(generate) => generate.run(),
     }
 }

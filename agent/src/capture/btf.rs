@@ -4,7 +4,18 @@
 //! enumerator's value is, which parameters a function takes. The format is
 //! Documentation/bpf/btf.rst; kinds up to 19 (`ENUM64`, kernel ≥ 6.0) are
 //! known, others end the reading with an error. Pure and without `unsafe`:
-//! the input may be anything.
+//! the input may be anything. A question costs one pass over the types, 0.3 ms
+//! for a kernel's 120,000, so names are not indexed.
+
+#[cfg(any(test, feature = "fuzzing"))]
+mod fuzz;
+#[cfg(test)]
+mod tests;
+
+use std::collections::HashSet;
+
+#[cfg(any(test, feature = "fuzzing"))]
+pub use fuzz::fuzz_btf;
 
 /// Types of one kernel.
 #[derive(Debug)]
@@ -48,6 +59,12 @@ pub enum BtfError {
         /// What was looked for.
         name: String,
     },
+    /// A member has no bytes of its own.
+    #[error("`{path}` is a bit field on this kernel, which cannot be read by bytes")]
+    BitField {
+        /// The member.
+        path: String,
+    },
 }
 
 /// Where a member lies.
@@ -55,15 +72,21 @@ pub enum BtfError {
 pub struct Member {
     /// From the start of the outermost struct.
     pub bits: u32,
+    /// Bits of a bit field, otherwise 0.
+    pub width: u32,
     /// Type id of the member.
     type_id: u32,
 }
 
 impl Member {
-    /// Byte offset, rounded down for bit fields.
+    /// Byte offset; none for a bit field.
     #[must_use]
-    pub const fn bytes(self) -> u32 {
-        self.bits / 8
+    pub const fn bytes(self) -> Option<u32> {
+        if self.width == 0 && self.bits.is_multiple_of(8) {
+            Some(self.bits / 8)
+        } else {
+            None
+        }
     }
 }
 
@@ -74,21 +97,21 @@ impl Btf {
     /// If it is not BTF, or holds a kind this reader does not know.
     pub fn parse(blob: &[u8]) -> Result<Self, BtfError> {
         let word = |at: usize| u32_at(blob, at).ok_or(BtfError::Header("cut header"));
-        if word(0)? & 0xffff != MAGIC {
+        let (magic, header) = (word(0)?, word(4)?);
+        let (types, strings) = ((word(8)?, word(12)?), (word(16)?, word(20)?));
+        if magic & 0xffff != MAGIC {
             return Err(BtfError::Header("wrong magic or byte order"));
         }
-        if word(0)? >> 16 & 0xff != 1 {
+        if magic >> 16 & 0xff != 1 {
             return Err(BtfError::Header("other version"));
         }
-        let section = |offset: u32, len: u32| -> Option<Vec<u8>> {
-            let start = (word(4).ok()? as usize).checked_add(offset as usize)?;
+        let section = |(offset, len): (u32, u32)| -> Option<Vec<u8>> {
+            let start = (header as usize).checked_add(offset as usize)?;
             blob.get(start..start.checked_add(len as usize)?)
                 .map(<[u8]>::to_vec)
         };
-        let types =
-            section(word(8)?, word(12)?).ok_or(BtfError::Header("types outside the blob"))?;
-        let strings =
-            section(word(16)?, word(20)?).ok_or(BtfError::Header("strings outside the blob"))?;
+        let types = section(types).ok_or(BtfError::Header("types outside the blob"))?;
+        let strings = section(strings).ok_or(BtfError::Header("strings outside the blob"))?;
         let mut offsets = vec![u32::MAX];
         let mut at = 0;
         while at < types.len() {
@@ -113,6 +136,18 @@ impl Btf {
         })
     }
 
+    /// Byte offset of the member of this path, see [`Btf::member`].
+    ///
+    /// # Errors
+    /// If a part of the path does not exist, or the member is a bit field.
+    pub fn offset(&self, path: &str) -> Result<u32, BtfError> {
+        self.member(path)?
+            .bytes()
+            .ok_or_else(|| BtfError::BitField {
+                path: path.to_owned(),
+            })
+    }
+
     /// Where the member of this path lies, `struct.member.member…`; anonymous
     /// structs and unions on the way need no name.
     ///
@@ -123,15 +158,18 @@ impl Btf {
         let outer = parts.next().unwrap_or_default();
         let mut at = Member {
             bits: 0,
-            type_id: self.named(outer, &[STRUCT, UNION])?,
+            width: 0,
+            type_id: self
+                .named(outer, &[STRUCT, UNION])
+                .ok_or_else(|| missing("struct", outer))?,
         };
         for name in parts {
             let inner = self
-                .member_of(self.resolve(at.type_id), name, 0)
+                .member_of(at.type_id, name)
                 .ok_or_else(|| missing("member", path))?;
             at = Member {
                 bits: at.bits.wrapping_add(inner.bits),
-                type_id: inner.type_id,
+                ..inner
             };
         }
         Ok(at)
@@ -140,18 +178,11 @@ impl Btf {
     /// Value of an enumerator, whatever the enum is called.
     ///
     /// # Errors
-    /// If no enum has it.
+    /// If no enum has it, or it does not fit.
     pub fn enumerator(&self, name: &str) -> Result<u32, BtfError> {
-        (1..self.offsets.len())
-            .filter_map(|id| self.entry(u32::try_from(id).ok()?))
-            .filter(|entry| entry.kind == ENUM)
-            .find_map(|entry| {
-                (0..entry.vlen).find_map(|i| {
-                    let at = entry.body + i * 8;
-                    (self.string(u32_at(&self.types, at)?) == name.as_bytes())
-                        .then(|| u32_at(&self.types, at + 4))?
-                })
-            })
+        self.entries()
+            .filter_map(|(_, entry)| self.enumerator_of(&entry, name))
+            .next()
             .ok_or_else(|| missing("enumerator", name))
     }
 
@@ -160,7 +191,9 @@ impl Btf {
     /// # Errors
     /// If there is no such function.
     pub fn parameters(&self, function: &str) -> Result<Vec<String>, BtfError> {
-        let id = self.named(function, &[FUNC])?;
+        let id = self
+            .named(function, &[FUNC])
+            .ok_or_else(|| missing("function", function))?;
         let proto = self
             .entry(id)
             .and_then(|func| self.entry(func.size_or_type))
@@ -183,56 +216,68 @@ impl Btf {
     /// Whether there is a function of this name.
     #[must_use]
     pub fn has_function(&self, name: &str) -> bool {
-        self.named(name, &[FUNC]).is_ok()
+        self.named(name, &[FUNC]).is_some()
     }
 
-    fn named(&self, name: &str, kinds: &[u32]) -> Result<u32, BtfError> {
-        (1..self.offsets.len())
-            .filter_map(|id| u32::try_from(id).ok())
-            .find(|&id| {
-                self.entry(id).is_some_and(|entry| {
-                    kinds.contains(&entry.kind) && self.string(entry.name) == name.as_bytes()
-                })
-            })
-            .ok_or_else(|| {
-                missing(
-                    if kinds == [FUNC] {
-                        "function"
-                    } else {
-                        "struct"
-                    },
-                    name,
-                )
-            })
+    fn named(&self, name: &str, kinds: &[u32]) -> Option<u32> {
+        self.entries()
+            .find(|(_, entry)| kinds.contains(&entry.kind) && self.is(entry.name, name))
+            .map(|(id, _)| id)
     }
 
-    fn member_of(&self, id: u32, name: &str, depth: u32) -> Option<Member> {
-        let entry = self.entry(id)?;
-        if !matches!(entry.kind, STRUCT | UNION) || depth > DEEPEST {
+    fn enumerator_of(&self, entry: &Entry, name: &str) -> Option<u32> {
+        let words = match entry.kind {
+            ENUM => 2,
+            ENUM64 => 3,
+            _ => return None,
+        };
+        let at = (0..entry.vlen)
+            .map(|i| entry.body + i * words * 4)
+            .find(|&at| u32_at(&self.types, at).is_some_and(|its| self.is(its, name)))?;
+        if words == 3 && u32_at(&self.types, at + 8)? != 0 {
             return None;
         }
-        (0..entry.vlen).find_map(|i| {
-            let at = entry.body + i * 12;
-            let (its_name, type_id) = (u32_at(&self.types, at)?, u32_at(&self.types, at + 4)?);
-            let offset = u32_at(&self.types, at + 8)?;
-            // With the flag set the upper 8 bits are a bit field's size.
-            let bits = if entry.flag {
-                offset & 0x00ff_ffff
-            } else {
-                offset
+        u32_at(&self.types, at + 4)
+    }
+
+    /// Finds a member in a struct or in the anonymous ones inside it. No
+    /// struct is searched twice, or a crafted blob could nest them without
+    /// end.
+    fn member_of(&self, outer: u32, name: &str) -> Option<Member> {
+        let mut found = None;
+        let mut searched = HashSet::new();
+        let mut pending = vec![(self.resolve(outer), 0_u32)];
+        while let (None, Some((id, base))) = (found, pending.pop()) {
+            let Some(entry) = self.entry(id) else {
+                continue;
             };
-            if self.string(its_name) == name.as_bytes() {
-                return Some(Member { bits, type_id });
+            if !matches!(entry.kind, STRUCT | UNION) || !searched.insert(id) {
+                continue;
             }
-            if its_name != 0 {
-                return None;
-            }
-            let inner = self.member_of(self.resolve(type_id), name, depth + 1)?;
-            Some(Member {
-                bits: bits.wrapping_add(inner.bits),
-                ..inner
-            })
-        })
+            found = (0..entry.vlen).find_map(|i| {
+                let at = entry.body + i * 12;
+                let its_name = u32_at(&self.types, at)?;
+                let type_id = u32_at(&self.types, at + 4)?;
+                let offset = u32_at(&self.types, at + 8)?;
+                // With the flag set the upper 8 bits are a bit field's size.
+                let (offset, width) = if entry.flag {
+                    (offset & 0x00ff_ffff, offset >> 24)
+                } else {
+                    (offset, 0)
+                };
+                let bits = base.wrapping_add(offset);
+                if its_name == 0 {
+                    pending.push((self.resolve(type_id), bits));
+                    return None;
+                }
+                self.is(its_name, name).then_some(Member {
+                    bits,
+                    width,
+                    type_id,
+                })
+            });
+        }
+        found
     }
 
     /// Follows typedefs and qualifiers.
@@ -250,6 +295,13 @@ impl Btf {
         id
     }
 
+    /// All types with their ids.
+    fn entries(&self) -> impl Iterator<Item = (u32, Entry)> {
+        (1..)
+            .take(self.offsets.len().saturating_sub(1))
+            .filter_map(|id| Some((id, self.entry(id)?)))
+    }
+
     fn entry(&self, id: u32) -> Option<Entry> {
         let at = *self.offsets.get(id as usize)? as usize;
         let info = u32_at(&self.types, at.checked_add(4)?)?;
@@ -261,6 +313,15 @@ impl Btf {
             size_or_type: u32_at(&self.types, at + 8)?,
             body: at + HEADER,
         })
+    }
+
+    /// Whether the string at this place is `name`; looks no further than
+    /// needed to tell.
+    fn is(&self, offset: u32, name: &str) -> bool {
+        self.strings
+            .get(offset as usize..)
+            .and_then(|rest| rest.strip_prefix(name.as_bytes()))
+            .is_some_and(|behind| matches!(behind.first(), None | Some(0)))
     }
 
     fn string(&self, offset: u32) -> &[u8] {
@@ -281,7 +342,7 @@ struct Entry {
 const MAGIC: u32 = 0xeb9f;
 /// Bytes of what all types begin with.
 const HEADER: usize = 12;
-/// Anonymous members and qualifiers are followed this far; real ones take 5.
+/// Typedefs and qualifiers are followed this far; real ones take 5.
 const DEEPEST: u32 = 32;
 
 const STRUCT: u32 = 4;
@@ -294,6 +355,7 @@ const RESTRICT: u32 = 11;
 const FUNC: u32 = 12;
 const FUNC_PROTO: u32 = 13;
 const TYPE_TAG: u32 = 18;
+const ENUM64: u32 = 19;
 
 const fn kind(info: u32) -> u32 {
     info >> 24 & 0x1f
@@ -307,7 +369,7 @@ const fn extra(info: u32) -> Option<usize> {
         1 | 14 | 17 => Some(4),
         // ARRAY
         3 => Some(12),
-        STRUCT | UNION | 15 | 19 => Some(vlen * 12),
+        STRUCT | UNION | 15 | ENUM64 => Some(vlen * 12),
         ENUM | FUNC_PROTO => Some(vlen * 8),
         // PTR, FWD, TYPEDEF, qualifiers, FUNC, FLOAT, TYPE_TAG
         2 | 7..=12 | 16 | 18 => Some(0),

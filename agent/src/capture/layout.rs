@@ -1,5 +1,8 @@
 //! Where this kernel keeps what the probes read.
 
+#[cfg(test)]
+pub(super) mod tests;
+
 use agent_ebpf::{LAYOUT_VERSION, Layout, NONE};
 
 use super::btf::{Btf, BtfError};
@@ -51,7 +54,7 @@ impl Kernel {
     /// # Errors
     /// Names the first thing that this kernel lacks.
     pub fn resolve(btf: &Btf) -> Result<Self, LayoutError> {
-        let at = |path: &str| btf.member(path).map(super::btf::Member::bytes);
+        let at = |path: &str| btf.offset(path);
         let either = |a: &str, b: &str| at(a).or_else(|_| at(b));
         let optional = |path: &str| at(path).unwrap_or(NONE);
         // Up to 5.13 the kind shares a word with the direction bit.

@@ -2,6 +2,8 @@
 
 mod control;
 mod error;
+#[cfg(any(test, feature = "fuzzing"))]
+mod fuzz;
 mod inside;
 mod object;
 mod patch;
@@ -12,6 +14,8 @@ mod selftest;
 
 pub use control::{Control, Gauges, KernelCounters};
 pub use error::LiveError;
+#[cfg(any(test, feature = "fuzzing"))]
+pub use fuzz::fuzz_record;
 pub use report::{ProgramReport, Report};
 pub use ring::Live;
 
