@@ -211,6 +211,7 @@ impl Btf {
     /// If there is no such function.
     pub fn function_id(&self, name: &str) -> Result<u32, BtfError> {
         self.named(name, &[FUNC])
+            .ok_or_else(|| missing("function", name))
     }
 
     /// Whether there is a function of this name.
