@@ -33,6 +33,7 @@ pub mod targets;
 pub mod traced;
 pub mod traffic;
 pub mod tree;
+pub mod verified;
 pub mod wait;
 pub mod workloads;
 pub mod wrong;

@@ -7,6 +7,7 @@ use crate::kernel::Kernels;
 
 mod btf;
 mod extract;
+mod verified;
 
 /// Write files of the repository anew that are made from real kernels.
 #[derive(Args, Debug)]
@@ -23,6 +24,13 @@ enum What {
         #[arg(long, default_value = "all")]
         kernel: Kernels,
     },
+    /// tests/data/verified-instructions.json: how much of each program each
+    /// kernel's verifier goes through.
+    Verified {
+        /// 5.10, 6.1, 6.12, 7, several with commas, or all.
+        #[arg(long, default_value = "all")]
+        kernel: Kernels,
+    },
 }
 
 impl Generate {
@@ -33,6 +41,7 @@ impl Generate {
     pub(crate) fn run(&self) -> Result<i32> {
         match &self.what {
             What::Btf { kernel } => btf::run(&kernel.0)?,
+            What::Verified { kernel } => verified::run(&kernel.0)?,
         }
         Ok(0)
     }

@@ -101,6 +101,9 @@ pub struct ProbeArgs {
     /// How the probes are loaded.
     #[command(flatten)]
     pub probes: ProbeOptions,
+    /// How to show it.
+    #[arg(long, value_enum, default_value_t = Show::Text)]
+    pub output: Show,
 }
 
 /// How the probes are loaded.
@@ -167,7 +170,7 @@ impl From<Print> for config::Output {
     }
 }
 
-/// How a status is shown.
+/// How a report is shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Show {
     /// For people.

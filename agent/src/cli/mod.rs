@@ -127,7 +127,10 @@ fn check_config(path: &Path, strict: bool) -> ExitCode {
 fn probe(args: &ProbeArgs) -> ExitCode {
     match Live::start(&live_options(args.probes)) {
         Ok((_live, _control, _gauges, report)) => {
-            print!("{report}");
+            match args.output {
+                Show::Text => print!("{report}"),
+                Show::Json => println!("{:#}", run::probes(&report)),
+            }
             ExitCode::SUCCESS
         }
         Err(error) => finish(Err(error.into())),

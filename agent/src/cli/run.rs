@@ -143,7 +143,8 @@ fn listen(configured: config::Listen) -> Listen {
     }
 }
 
-fn probes(report: &Report) -> serde_json::Value {
+/// What the probes are, as `probes` of the status and as `probe --output json`.
+pub(super) fn probes(report: &Report) -> serde_json::Value {
     let programs: Vec<_> = report
         .programs
         .iter()

@@ -13,7 +13,7 @@ use anyhow::{Context as _, Result, bail};
 use nodespan_tests::report::Report;
 use nodespan_tests::targets::Places;
 use nodespan_tests::zipkin::Zipkin;
-use nodespan_tests::{narrow, traced, traffic, workloads, wrong};
+use nodespan_tests::{narrow, traced, traffic, verified, workloads, wrong};
 
 struct Arguments {
     places: Places,
@@ -47,6 +47,9 @@ fn main() -> Result<ExitCode> {
         }
         if let Err(error) = wrong::run(&mut report, nodespan, &places.out) {
             report.result("wrong", Err(error));
+        }
+        if let Err(error) = verified::run(&mut report, nodespan, &arguments.kernel) {
+            report.result("verified", Err(error));
         }
     }
     Ok(if report.finish() {
