@@ -134,7 +134,7 @@ impl Probes {
             "kprobe_recv_3"
         };
         self.kprobe(receive, "tcp_recvmsg")?;
-        self.kprobe("kprobe_took", "tcp_cleanup_rbuf")?;
+        self.kprobe("kprobe_took", "tcp_rcv_space_adjust")?;
         self.kprobe("kretprobe_recv", "tcp_recvmsg")?;
         self.kprobe("kprobe_send", "tcp_sendmsg")?;
         self.kprobe("kretprobe_send", "tcp_sendmsg")?;
