@@ -3,7 +3,7 @@
 //! A declared degraded mode: each call costs two to four times as much, and a
 //! kretprobe loses returns when many tasks block in the function at once (its
 //! pool of return instances is fixed). Receives block, so their bytes are taken
-//! where `tcp_cleanup_rbuf` is called inside them.
+//! where `tcp_rcv_space_adjust` is called inside them.
 
 use core::ffi::c_void;
 
@@ -14,7 +14,8 @@ use aya_ebpf::programs::{ProbeContext, RetProbeContext};
 
 use agent_ebpf::Program;
 
-use crate::mem::Probed;
+use crate::globals::layout;
+use crate::mem::{Mem as _, Probed};
 use crate::{EAGAIN, call, owner, received, sent};
 
 /// Arguments of calls under way: a return probe sees none.
@@ -28,6 +29,8 @@ struct Arguments {
     msg: u64,
     len: u64,
     flags: u64,
+    /// `copied_seq` at the start of a receive.
+    start: u64,
     /// Bytes that are reported already.
     taken: u64,
 }
@@ -43,6 +46,7 @@ fn kprobe_send(ctx: ProbeContext) -> u32 {
             msg,
             len: 0,
             flags: 0,
+            start: 0,
             taken: 0,
         });
     }
@@ -77,11 +81,13 @@ macro_rules! kprobe_recv {
                 && let (Some(sk), Some(msg)) = (ctx.arg::<u64>(0), ctx.arg::<u64>(1))
                 && let (Some(len), Some(flags)) = (ctx.arg::<u64>(2), ctx.arg::<u64>($flags))
             {
+                let start = u64::from(Probed::u32(pointer(sk).cast(), layout!(copied_seq)));
                 save(Arguments {
                     sk,
                     msg,
                     len,
                     flags,
+                    start,
                     taken: 0,
                 });
             }
@@ -93,23 +99,23 @@ macro_rules! kprobe_recv {
 kprobe_recv!(kprobe_recv_3, 3);
 kprobe_recv!(kprobe_recv_4, 4);
 
-/// `tcp_cleanup_rbuf(sk, copied)`: a receive has taken this much so far. It is
-/// called before each wait and at the end, with the sum; what is reported again
-/// is repeated bytes to user space.
+/// `tcp_rcv_space_adjust(sk)`: called within a receive after each piece that was
+/// copied, and from another file, so that no compiler inlines it. What is
+/// reported again is repeated bytes to user space.
 #[kprobe]
 fn kprobe_took(ctx: ProbeContext) -> u32 {
-    let (Some(sk), Some(copied)) = (ctx.arg::<u64>(0), ctx.arg::<i32>(1)) else {
+    let Some(sk) = ctx.arg::<u64>(0) else {
         return 0;
     };
-    if copied <= 0 {
-        return 0;
-    }
     let Some(saved) = CALLS.get_ptr_mut(bpf_get_current_pid_tgid()) else {
         return 0;
     };
     // SAFETY: a live map value, of this task alone.
     let arguments = unsafe { *saved };
-    if arguments.sk == sk
+    let now = Probed::u32(pointer(sk).cast(), layout!(copied_seq));
+    let copied = now.wrapping_sub(arguments.start as u32) as i32;
+    if copied > 0
+        && arguments.sk == sk
         && let Some(owner) = owner::watched()
     {
         // SAFETY: as above.
@@ -127,7 +133,6 @@ fn kretprobe_recv(ctx: RetProbeContext) -> u32 {
     let Some(saved) = take() else {
         return 0;
     };
-    // Some compilers inline `tcp_cleanup_rbuf` into the receive.
     let reported = ret > 0 && saved.taken >= ret as u64;
     if !reported
         && ret != -EAGAIN

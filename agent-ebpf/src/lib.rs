@@ -192,6 +192,20 @@ pub enum Verdict {
     PerProcess = 3,
 }
 
+/// Place of the reader's sleep in the map of switches: 1 while it sleeps until
+/// it is woken.
+pub const SWITCH_ASLEEP: u32 = 0;
+/// Place of the start: 1 once all programs are attached. Until then nobody
+/// reports, or one half of a connection would be seen without the other.
+pub const SWITCH_ON: u32 = 1;
+/// How many switches there are.
+pub const SWITCHES: u32 = 2;
+
+/// Stands in a call's place for the BTF id of `bpf_preempt_disable`.
+pub const PREEMPT_DISABLE: u32 = 0x6e6f_6401;
+/// Stands in a call's place for the BTF id of `bpf_preempt_enable`.
+pub const PREEMPT_ENABLE: u32 = 0x6e6f_6402;
+
 /// Slots of the verdict cache in front of the owner map. A slot holds
 /// `owner << 2 | verdict`.
 pub const VERDICT_SLOTS: u32 = 4096;

@@ -21,6 +21,7 @@ mod kprobes;
 mod maps;
 mod mem;
 mod owner;
+mod preempt;
 mod ring;
 mod scan;
 mod sniff;
@@ -50,17 +51,21 @@ pub(crate) const EAGAIN: i32 = 11;
 // Each program comes twice. A task that is preempted inside a program keeps
 // others on that CPU from running it (`prog->active`, kernel/bpf/trampoline.c),
 // and the call is lost. On kernels that preempt (CONFIG_PREEMPT, lazy or full)
-// a second program sits beside the first: whichever runs first reports the
-// call, and a call is lost only if both are kept from running.
+// the programs turn preemption off where they can (`preempt`), and since that
+// leaves the moment before their first instruction, a second program sits
+// beside the first: whichever runs first reports the call, and a call is lost
+// only if both are kept from running.
 
 macro_rules! send_entry {
     ($name:ident) => {
         #[fentry(function = "tcp_sendmsg")]
         fn $name(ctx: FEntryContext) -> u32 {
-            if owner::watched().is_some() {
-                let msg: *const u8 = ctx.arg(1);
-                call::enter::<Direct>(msg);
-            }
+            preempt::without(|| {
+                if owner::watched().is_some() {
+                    let msg: *const u8 = ctx.arg(1);
+                    call::enter::<Direct>(msg);
+                }
+            });
             0
         }
     };
@@ -79,10 +84,12 @@ macro_rules! send_exit {
             if ret == -EAGAIN {
                 return 0;
             }
-            if let Some(owner) = owner::watched() {
-                tell!(&ctx, "tcp_sendmsg returned {} to owner {}", ret, owner);
-                sent::<Direct>(Program::$program, ctx.arg(0), ctx.arg(1), ret, owner);
-            }
+            preempt::without(|| {
+                if let Some(owner) = owner::watched() {
+                    tell!(&ctx, "tcp_sendmsg returned {} to owner {}", ret, owner);
+                    sent::<Direct>(Program::$program, ctx.arg(0), ctx.arg(1), ret, owner);
+                }
+            });
             0
         }
     };
@@ -101,18 +108,20 @@ macro_rules! recv_exit {
             if ret == -EAGAIN {
                 return 0;
             }
-            if let Some(owner) = owner::watched() {
-                tell!(&ctx, "tcp_recvmsg returned {} to owner {}", ret, owner);
-                received::<Direct>(
-                    Program::$program,
-                    ctx.arg(0),
-                    ctx.arg(1),
-                    ctx.arg(2),
-                    ctx.arg($flags),
-                    ret,
-                    owner,
-                );
-            }
+            preempt::without(|| {
+                if let Some(owner) = owner::watched() {
+                    tell!(&ctx, "tcp_recvmsg returned {} to owner {}", ret, owner);
+                    received::<Direct>(
+                        Program::$program,
+                        ctx.arg(0),
+                        ctx.arg(1),
+                        ctx.arg(2),
+                        ctx.arg($flags),
+                        ret,
+                        owner,
+                    );
+                }
+            });
             0
         }
     };
@@ -163,7 +172,7 @@ macro_rules! close {
     ($name:ident, $program:ident) => {
         #[fentry(function = "tcp_close")]
         fn $name(ctx: FEntryContext) -> u32 {
-            call::close(Program::$program, ctx.arg(0));
+            preempt::without(|| call::close(Program::$program, ctx.arg(0)));
             0
         }
     };

@@ -5,17 +5,17 @@ use aya_ebpf::maps::{Array, HashMap, PerCpuArray, RingBuf};
 
 use crate::buffer::Pieces;
 use agent_ebpf::{
-    CHUNK, COUNTERS, ENTRY_SLOTS, IGNORED_SLOTS, IgnoredSocket, PROGRAMS, RawRecord, Skip,
-    SocketState, VERDICT_SLOTS,
+    CHUNK, COUNTERS, ENTRY_SLOTS, IGNORED_SLOTS, IgnoredSocket, PROGRAMS, RawRecord, SWITCHES,
+    Skip, SocketState, VERDICT_SLOTS,
 };
 
 /// Records on their way to user space.
 #[map]
 pub(crate) static RING: RingBuf = RingBuf::with_byte_size(4 << 20, 0);
 
-/// 1 while the reader sleeps until it is woken, 0 while it comes by itself.
+/// What user space switches, see `SWITCH_ASLEEP` and `SWITCH_ON`.
 #[map]
-pub(crate) static READER: Array<u32> = Array::with_max_entries(1, 0);
+pub(crate) static SWITCH: Array<u32> = Array::with_max_entries(SWITCHES, 0);
 
 /// Verdicts on owners, in full.
 #[map]

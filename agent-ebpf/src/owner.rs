@@ -5,10 +5,10 @@ use core::ffi::c_void;
 use aya_ebpf::helpers::bpf_get_current_pid_tgid;
 use aya_ebpf::helpers::generated::{bpf_get_current_cgroup_id, bpf_get_current_task};
 
-use agent_ebpf::{OWNER_PROCESS, VERDICT_SLOTS, Verdict};
+use agent_ebpf::{OWNER_PROCESS, SWITCH_ON, VERDICT_SLOTS, Verdict};
 
 use crate::globals::{layout, setting};
-use crate::maps::{OWNERS, VERDICTS};
+use crate::maps::{OWNERS, SWITCH, VERDICTS};
 use crate::mem::read_kernel;
 
 /// Cgroup of kernel threads, and of processes nobody put anywhere.
@@ -64,7 +64,15 @@ fn verdict(owner: u64) -> u64 {
     }
     // SAFETY: a live map value; one aligned word.
     let Some(found) = OWNERS.get_ptr(&owner).map(|v| unsafe { v.read_volatile() }) else {
-        return Verdict::Unknown as u64;
+        // Nobody is decided about before all programs are attached, so this is
+        // the place to ask whether they are.
+        let on = SWITCH.get_ptr(SWITCH_ON);
+        // SAFETY: as above.
+        return if on.is_some_and(|on| unsafe { on.read_volatile() } != 0) {
+            Verdict::Unknown as u64
+        } else {
+            Verdict::Ignore as u64
+        };
     };
     if let Some(slot) = slot {
         // SAFETY: as above.

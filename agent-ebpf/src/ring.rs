@@ -5,11 +5,11 @@ use aya_ebpf::maps::ring_buf::RingBufEntry;
 
 use aya_ebpf::helpers::generated::bpf_ringbuf_output;
 
-use agent_ebpf::{Counter, RawRecord};
+use agent_ebpf::{Counter, RawRecord, SWITCH_ASLEEP};
 
 use crate::call::{Call, count};
 use crate::globals::setting;
-use crate::maps::{Local, READER, RING, Scratch};
+use crate::maps::{Local, RING, SWITCH, Scratch};
 
 /// Room for one record, counted as lost if there is none.
 #[inline(always)]
@@ -65,7 +65,7 @@ pub(crate) fn output(local: *mut Local, scratch: *mut Scratch, payload: u64, urg
 /// when the ring fills, or when its word on a long body is wanted.
 #[inline(always)]
 fn flags(local: *mut Local, urgent: bool) -> u64 {
-    if let Some(asleep) = READER.get_ptr_mut(0) {
+    if let Some(asleep) = SWITCH.get_ptr_mut(SWITCH_ASLEEP) {
         // SAFETY: a live map value, one aligned word. Two CPUs may both see
         // it set: one wake-up too many.
         unsafe {

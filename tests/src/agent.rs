@@ -11,6 +11,7 @@ use rustix::process::Signal;
 
 use crate::children::{Running, command};
 use crate::raw::Client;
+use crate::report::Verdict;
 use crate::spans::{self, Kind, Span};
 use crate::wait;
 
@@ -118,6 +119,17 @@ impl Agent {
             self.running.said()
         );
         self.spans()
+    }
+
+    /// What it said at its end about its accounts.
+    ///
+    /// # Errors
+    /// If they did not balance.
+    pub fn balanced(&self) -> Result<Verdict> {
+        let said = self.said();
+        let complaint = said.lines().find(|line| line.contains("does not balance"));
+        ensure!(complaint.is_none(), "{}", complaint.unwrap_or_default());
+        Ok(Verdict::Passed)
     }
 
     /// All it wrote to standard error.

@@ -78,6 +78,23 @@ impl Running {
         Ok(())
     }
 
+    /// Waits for its own end, which must be a good one.
+    ///
+    /// # Errors
+    /// If it fails, or has to be killed after `limit`.
+    pub fn must_succeed(&mut self, limit: Duration) -> Result<()> {
+        let what = format!("{} to end", self.name);
+        let ended = wait::until(&what, limit, || Ok(self.child.try_wait()?));
+        if ended.is_err() {
+            self.kill();
+        }
+        let status = ended?;
+        if !status.success() {
+            bail!("{} ended with {status}: {}", self.name, self.last_words());
+        }
+        Ok(())
+    }
+
     /// Sends a signal.
     pub fn signal(&self, signal: Signal) {
         // It may have ended by itself; whoever waits for it learns that.

@@ -49,10 +49,12 @@ pub fn balances(nodespan: &Path) -> Result<Verdict> {
     });
     balanced.context(why)?;
     // Runs that the kernel skipped are in no account: whatever they would have
-    // seen is missing.
-    let skipped = at(&status(nodespan)?, "/ledger/records/missed/recursion")?;
+    // seen is missing. Where programs are attached twice the count is a bound;
+    // there the comparisons with the servers' logs must do.
+    let status = status(nodespan)?;
+    let skipped = at(&status, "/ledger/records/missed/recursion")?;
     ensure!(
-        skipped == 0,
+        skipped == 0 || status["probes"]["twice"] == true,
         "the kernel skipped {skipped} runs of the programs"
     );
     Ok(Verdict::Passed)

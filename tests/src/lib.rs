@@ -17,6 +17,7 @@ pub mod children;
 pub mod clients;
 pub mod compare;
 pub mod host;
+pub mod identity;
 pub mod ledger;
 pub mod lines;
 pub mod narrow;

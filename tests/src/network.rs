@@ -16,6 +16,8 @@ pub const PODS: [&str; 3] = ["nodespan-a", "nodespan-b", "nodespan-c"];
 pub const DNAT: &str = "10.96.0.10:80";
 /// Reaches port 8080 of the third pod, by DNAT and masquerading.
 pub const DNAT_SNAT: &str = "10.96.0.11:80";
+/// Reaches port 8081 of the second pod, by DNAT over IPv6.
+pub const DNAT6: &str = "[fd96::10]:80";
 /// The second pod, by masquerading.
 pub const SNAT: &str = "10.77.2.3:8080";
 
@@ -106,11 +108,19 @@ table ip nodespan_suite {
         type nat hook prerouting priority -100;
         ip daddr 10.96.0.10 tcp dport 80 dnat to 10.77.2.2:8080
         ip daddr 10.96.0.11 tcp dport 80 dnat to 10.77.3.2:8080
+        ip daddr 10.96.0.12 tcp dport 80 dnat to 10.77.2.2:8081
+        ip daddr 10.96.0.13 tcp dport 80 dnat to 10.77.3.2:8081
     }
     chain post {
         type nat hook postrouting priority 100;
         ip daddr 10.77.3.2 ct status dnat masquerade
         ip daddr 10.77.2.3 masquerade
+    }
+}
+table ip6 nodespan_suite {
+    chain pre {
+        type nat hook prerouting priority -100;
+        ip6 daddr fd96::10 tcp dport 80 dnat to [fd77:2::2]:8081
     }
 }
 ";
@@ -123,10 +133,10 @@ fn clear() {
         let _ = run(&mut command(["ip", "netns", "del", pod]), LIMIT);
     }
     if let Ok(nft) = program(&["nft"]) {
-        let _ = run(
-            command([nft]).args(["delete", "table", "ip", "nodespan_suite"]),
-            LIMIT,
-        );
+        for family in ["ip", "ip6"] {
+            let delete = ["delete", "table", family, "nodespan_suite"];
+            let _ = run(command([&nft]).args(delete), LIMIT);
+        }
     }
 }
 

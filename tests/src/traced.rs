@@ -10,6 +10,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 
 use crate::agent::Agent;
 use crate::children::{Running, program};
+use crate::identity::Talks;
 use crate::network::{DNAT, DNAT_SNAT, Network, PODS, SNAT};
 use crate::origin::Origin;
 use crate::raw::Client;
@@ -79,7 +80,7 @@ pub fn run(
     nodespan: Option<&PathBuf>,
     zipkin: &Zipkin,
 ) -> Result<()> {
-    if !["chain/", "shared-chain/", "envoy-tracer/"]
+    if !["chain/", "shared-chain/", "envoy-tracer/", "identity/"]
         .iter()
         .any(|group| report.wants(group))
     {
@@ -102,6 +103,10 @@ pub fn run(
     if let Some(envoy) = &mut envoys {
         envoy.wait_listening(([127, 0, 0, 1], ENVOY).into())?;
     }
+    let mut talks = report
+        .wants("identity/")
+        .then(|| Talks::start(places))
+        .transpose()?;
     report.note("the chain is up");
 
     for shared in [false, true] {
@@ -122,8 +127,18 @@ pub fn run(
                 through_envoy.push((own_shared, call_envoy(own_shared)));
             }
         }
-        let traced = agent.as_mut().map(Agent::stop).transpose()?.is_some();
+        // Only the first agent is younger than their first connections.
+        let mut talked = talks.take();
+        talked.as_mut().map_or(Ok(()), Talks::talk)?;
+        let spans = agent.as_mut().map(Agent::stop).transpose()?;
+        let traced = spans.is_some();
         report.note(&format!("{name} was called"));
+        if let (Some(talks), Some(spans)) = (&mut talked, &spans) {
+            talks.judge(report, spans)?;
+        }
+        if let Some(agent) = &agent {
+            report.check(&format!("{name}/ledger-at-end"), || agent.balanced());
+        }
         for (check, route, calls) in called {
             let judged = calls.and_then(|calls| {
                 if traced {

@@ -80,6 +80,7 @@ pub fn run(report: &mut Report, places: &Places, nodespan: Option<&PathBuf>) -> 
     let seen = Seen::new(spans.iter().flatten().cloned(), all_lines(&targets)?);
     cases.judge(report, &seen, spans.is_some());
     if let (Some(agent), Some(spans)) = (&agent, &spans) {
+        report.check("traffic/ledger-at-end", || agent.balanced());
         report.check("traffic/busy-at-start", || {
             agent.saw_start(spans).map(|()| Verdict::Passed)
         });

@@ -205,6 +205,15 @@ impl Btf {
             .collect())
     }
 
+    /// Type id of a function, by which a program can call it.
+    ///
+    /// # Errors
+    /// If there is no such function.
+    pub fn function_id(&self, name: &str) -> Result<u32, BtfError> {
+        self.named(name, &[FUNC])
+            .ok_or_else(|| missing("function", name))
+    }
+
     /// Whether there is a function of this name.
     #[must_use]
     pub fn has_function(&self, name: &str) -> bool {

@@ -16,6 +16,9 @@ pub struct Kernel {
     pub recvmsg_arity: usize,
     /// Place of the flags among them.
     pub recvmsg_flags: usize,
+    /// Type ids of `bpf_preempt_disable` and `bpf_preempt_enable` (kernel
+    /// ≥ 6.10).
+    pub preempt: Option<(u32, u32)>,
     /// Whether `tcp_sendpage` exists (up to 6.4).
     pub sendpage: bool,
     /// Whether `mptcp_sendmsg` exists: traffic the probes would not see.
@@ -115,6 +118,10 @@ impl Kernel {
             layout,
             recvmsg_arity: arity,
             recvmsg_flags: flags,
+            preempt: btf
+                .function_id("bpf_preempt_disable")
+                .ok()
+                .zip(btf.function_id("bpf_preempt_enable").ok()),
             sendpage,
             mptcp: btf.has_function("mptcp_sendmsg"),
             splice_read: btf.has_function("tcp_splice_read"),

@@ -160,6 +160,7 @@ pub(super) fn probes(report: &Report) -> serde_json::Value {
     json!({
         "kernel": report.release,
         "hooks": if report.kprobes { "kprobe" } else { "fentry" },
+        "twice": report.twice,
         "owners": if report.by_cgroup { "cgroup" } else { "process" },
         "programs": programs,
         "degraded": report.degraded,

@@ -6,14 +6,14 @@
 //! `NODESPAN_ZIPKIN` (`cargo xtask test` sets all three). Without an agent the
 //! traffic alone is judged: no kernel feature is needed for that.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context as _, Result, bail};
 use nodespan_tests::report::Report;
 use nodespan_tests::targets::Places;
 use nodespan_tests::zipkin::Zipkin;
-use nodespan_tests::{narrow, traced, traffic, verified, workloads, wrong};
+use nodespan_tests::{identity, narrow, traced, traffic, verified, workloads, wrong};
 
 struct Arguments {
     places: Places,
@@ -23,6 +23,13 @@ struct Arguments {
 }
 
 fn main() -> Result<ExitCode> {
+    let words: Vec<String> = std::env::args().collect();
+    if let [_, verb, address, route, dir] = &words[..]
+        && verb == "talk"
+    {
+        identity::client(address, route, Path::new(dir))?;
+        return Ok(ExitCode::SUCCESS);
+    }
     let arguments = arguments()?;
     std::fs::create_dir_all(&arguments.places.out)?;
     let mut report = Report::new(arguments.only);

@@ -71,6 +71,8 @@ fn kernel_5_10() {
         },
         recvmsg_arity: 6,
         recvmsg_flags: 4,
+        // The extracts do not hold these; their ids would be others' anyway.
+        preempt: None,
         sendpage: true,
         mptcp: false,
         splice_read: true,
@@ -100,6 +102,8 @@ fn kernel_6_1() {
         },
         recvmsg_arity: 5,
         recvmsg_flags: 3,
+        // The extracts do not hold these; their ids would be others' anyway.
+        preempt: None,
         sendpage: true,
         mptcp: true,
         splice_read: true,
@@ -129,6 +133,8 @@ fn kernel_6_12() {
         },
         recvmsg_arity: 5,
         recvmsg_flags: 3,
+        // The extracts do not hold these; their ids would be others' anyway.
+        preempt: None,
         sendpage: false,
         mptcp: true,
         splice_read: true,
@@ -158,6 +164,8 @@ fn kernel_7() {
         },
         recvmsg_arity: 4,
         recvmsg_flags: 3,
+        // The extracts do not hold these; their ids would be others' anyway.
+        preempt: None,
         sendpage: false,
         mptcp: true,
         splice_read: true,

@@ -6,6 +6,7 @@ mod error;
 mod fuzz;
 mod inside;
 mod object;
+mod patch;
 mod probes;
 mod report;
 mod ring;

@@ -96,7 +96,19 @@ impl Probes {
                 .push("kprobes instead of fentry: asked for".to_owned());
             return self.attach_kprobes();
         }
-        let Err(refused) = self.attach(btf) else {
+        let mut outcome = self.attach(btf);
+        if outcome.is_err() && self.twice && self.kernel.preempt.take().is_some() {
+            // Up to 6.14 a program that turned preemption off may not call
+            // functions that are verified by themselves.
+            self.programs.clear();
+            self.inside = None;
+            self.ebpf = open(object, self.by_cgroup, true, &self.kernel, options, btf)?;
+            self.degraded.push(
+                "this kernel preempts and does not let programs turn that off: a call may be missed".to_owned(),
+            );
+            outcome = self.attach(btf);
+        }
+        let Err(refused) = outcome else {
             return Ok(());
         };
         // A verifier that refuses one kind of program will refuse the other.
@@ -122,7 +134,7 @@ impl Probes {
             "kprobe_recv_3"
         };
         self.kprobe(receive, "tcp_recvmsg")?;
-        self.kprobe("kprobe_took", "tcp_cleanup_rbuf")?;
+        self.kprobe("kprobe_took", "tcp_rcv_space_adjust")?;
         self.kprobe("kretprobe_recv", "tcp_recvmsg")?;
         self.kprobe("kprobe_send", "tcp_sendmsg")?;
         self.kprobe("kretprobe_send", "tcp_sendmsg")?;
@@ -156,6 +168,7 @@ impl Probes {
             kernel: self.kernel.clone(),
             programs: self.programs.clone(),
             kprobes: self.kprobes,
+            twice: self.twice && !self.kprobes,
             by_cgroup: self.by_cgroup,
             degraded: self.degraded.clone(),
             self_test: String::new(),
@@ -278,6 +291,9 @@ fn open(
     options: &Options,
     btf: &aya::Btf,
 ) -> Result<Ebpf, LiveError> {
+    // Only where it is needed: elsewhere it costs, and up to 6.14 functions of
+    // several callers must not be called so.
+    let preempt = kernel.preempt.filter(|_| twice);
     let settings = Settings {
         by_cgroup: u32::from(by_cgroup),
         wake_bytes: options.ring_bytes / 4,
@@ -289,7 +305,7 @@ fn open(
         .override_global("SETTINGS", &super::control::Plain(settings), true)
         .map_max_entries("RING", options.ring_bytes)
         .map_max_entries("SOCKETS", options.sockets)
-        .load(object)
+        .load(&super::patch::preempt(object, preempt))
         .map_err(|source| {
             if permission(&source) {
                 not_permitted()

@@ -15,6 +15,8 @@ pub struct Report {
     pub programs: Vec<ProgramReport>,
     /// Whether kprobes stand in for fentry.
     pub kprobes: bool,
+    /// Programs are attached twice, because this kernel preempts.
+    pub twice: bool,
     /// Owners are cgroups; otherwise processes.
     pub by_cgroup: bool,
     /// What does not work as well as it could, and why.

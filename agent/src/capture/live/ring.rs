@@ -5,7 +5,10 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
 
-use agent_ebpf::{Direction, IgnoredSocket, Kind, RawRecord, Skip, Tuple, ignored_slot, skip_key};
+use agent_ebpf::{
+    Direction, IgnoredSocket, Kind, RawRecord, SWITCH_ASLEEP, SWITCH_ON, Skip, Tuple, ignored_slot,
+    skip_key,
+};
 use aya::maps::{Array, HashMap, MapData, MapError, RingBuf};
 
 use rustix::event::{self, PollFd, PollFlags};
@@ -20,7 +23,7 @@ use crate::units::{Endpoint, MonoNanos, Origins, OwnerId, SocketId, TcpSeq};
 pub struct Live {
     ring: RingBuf<MapData>,
     bell: OwnedFd,
-    reader: Array<MapData, u32>,
+    switch: Array<MapData, u32>,
     skips: HashMap<MapData, u64, Plain<Skip>>,
     ignored: Array<MapData, Plain<IgnoredSocket>>,
     linger: Duration,
@@ -50,7 +53,7 @@ impl Live {
     pub fn start(options: &Options) -> Result<(Self, Control, Gauges, Report), LiveError> {
         let mut probes = Probes::load(options)?;
         let ring = map("RING", &mut probes, RingBuf::try_from)?;
-        let reader = map("READER", &mut probes, Array::try_from)?;
+        let switch = map("SWITCH", &mut probes, Array::try_from)?;
         let skips = map("SKIPS", &mut probes, HashMap::try_from)?;
         let ignored = map("IGNORED", &mut probes, Array::try_from)?;
         let owners = map("OWNERS", &mut probes, HashMap::try_from)?;
@@ -72,7 +75,7 @@ impl Live {
         let mut live = Self {
             ring,
             bell,
-            reader,
+            switch,
             skips,
             ignored,
             linger: options.linger,
@@ -84,6 +87,12 @@ impl Live {
             logger,
             probes,
         };
+        live.switch
+            .set(SWITCH_ON, 1, 0)
+            .map_err(|source| LiveError::Map {
+                map: "SWITCH",
+                source: Box::new(source),
+            })?;
         report.self_test = selftest::run(&mut live)?;
         live.testing = false;
         control.ignore_self(by_cgroup)?;
@@ -245,10 +254,10 @@ impl Live {
     }
 
     fn sleepy(&mut self, mark: u32) -> Result<(), LiveError> {
-        self.reader
-            .set(0, mark, 0)
+        self.switch
+            .set(SWITCH_ASLEEP, mark, 0)
             .map_err(|source| LiveError::Map {
-                map: "READER",
+                map: "SWITCH",
                 source: Box::new(source),
             })
     }
