@@ -64,8 +64,17 @@ reasons! {
         NoPolicy "no_policy",
         /// The policy names a backend that does not exist.
         UnknownBackend "unknown_backend",
+        /// The policy's backend is of a kind that cannot be sent to.
+        UnsupportedBackend "unsupported_backend",
         /// The policy traces only services that are tagged as HTTP.
         NotHttp "not_http",
+        /// There are policies, and no Dataplane names the workload.
+        NoDataplane "no_dataplane",
+        /// The workload's Dataplane has no inbound at the port.
+        NoInbound "no_inbound",
+        /// No Dataplane has the address that was called, so nobody says that
+        /// it is HTTP.
+        UnknownDestination "unknown_destination",
         /// The workload is excluded by a selector.
         ExcludedWorkload "excluded_workload",
         /// The port is excluded by a selector.

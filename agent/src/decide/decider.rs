@@ -1,0 +1,268 @@
+//! One exchange after the other.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use super::members::Members;
+use super::plan::{Destinations, Plan, Policies, Route, Selected};
+use crate::assemble::Began;
+use crate::identify::{Known, Workload, WorkloadKey, WorkloadKind};
+use crate::ledger::NotSelected;
+use crate::policy::{self, Outcome, OwnerVerdict, Protocol};
+use crate::units::{MonoNanos, Side};
+
+/// Decides by a plan.
+#[derive(Debug, Default)]
+pub struct Decider {
+    plan: Arc<Plan>,
+    members: Members,
+}
+
+/// An exchange that is traced, if its sampler agrees.
+#[derive(Clone, Debug)]
+pub struct Chosen {
+    /// Whose it is.
+    pub workload: Arc<Workload>,
+    /// The way its span goes.
+    pub route: Route,
+    /// At a server: the peer is a workload whose outgoing calls go to the same
+    /// backend (DESIGN.md, Wire identity, rule 4).
+    pub peer_observed: bool,
+}
+
+/// Why an exchange is not traced.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NotTraced {
+    /// The reason in the ledger.
+    pub reason: NotSelected,
+    /// No exchange of this workload will be traced under this plan, so the
+    /// kernel side can leave it alone.
+    pub forever: bool,
+}
+
+impl NotTraced {
+    const fn once(reason: NotSelected) -> Self {
+        Self {
+            reason,
+            forever: false,
+        }
+    }
+
+    const fn forever(reason: NotSelected) -> Self {
+        Self {
+            reason,
+            forever: true,
+        }
+    }
+}
+
+/// What policies say about a workload of this node, for `status` and
+/// `explain`.
+#[derive(Clone, Debug)]
+pub struct Standing {
+    /// Its service.
+    pub service: Arc<str>,
+    /// What a Dataplane and its policies say; none if no Dataplane names it.
+    pub selected: Option<Arc<Selected>>,
+}
+
+impl Decider {
+    /// A decider by this plan.
+    #[must_use]
+    pub fn new(plan: Arc<Plan>) -> Self {
+        Self {
+            plan,
+            members: Members::default(),
+        }
+    }
+
+    /// Decides by another plan from now on.
+    pub fn replace(&mut self, plan: Arc<Plan>) {
+        *self = Self::new(plan);
+    }
+
+    /// The plan it decides by.
+    #[must_use]
+    pub const fn plan(&self) -> &Arc<Plan> {
+        &self.plan
+    }
+
+    /// Whether somebody should look where this workload listens and
+    /// [tell](Self::learn) before it is decided about.
+    #[must_use]
+    pub fn asks(&self, known: &Known, now: MonoNanos) -> bool {
+        matches!(self.plan.destinations, Destinations::Policies(_)) && self.members.asks(known, now)
+    }
+
+    /// Takes where a workload listens.
+    pub fn learn(&mut self, key: WorkloadKey, listens: &[SocketAddr], now: MonoNanos) {
+        if let Destinations::Policies(policies) = &self.plan.destinations {
+            self.members.learn(policies, key, listens, now);
+        }
+    }
+
+    /// What is known of a workload.
+    pub fn standing(&mut self, known: &Known, now: MonoNanos) -> Standing {
+        let selected = match &self.plan.destinations {
+            Destinations::One(_) => None,
+            Destinations::Policies(policies) => self.members.any(policies, known, now),
+        };
+        let workload = match &selected {
+            Some(selected) => name(&mut self.members, &self.plan, known, selected),
+            None => Arc::clone(&known.workload),
+        };
+        Standing {
+            service: Arc::clone(&workload.service),
+            selected,
+        }
+    }
+
+    /// Decides about an exchange that began; `target` is the request's, if
+    /// paths decide anything.
+    ///
+    /// # Errors
+    /// It is not traced, and why.
+    pub fn choose(
+        &mut self,
+        known: &Known,
+        began: &Began,
+        target: &[u8],
+    ) -> Result<Chosen, NotTraced> {
+        let Self { plan, members } = self;
+        let selection = &plan.selection;
+        if let OwnerVerdict::Ignore(reason) = selection.owner(known) {
+            return Err(NotTraced::forever(in_ledger(reason)));
+        }
+        let chosen = match &plan.destinations {
+            Destinations::One(route) => Chosen {
+                workload: Arc::clone(&known.workload),
+                route: route.clone(),
+                peer_observed: false,
+            },
+            Destinations::Policies(policies) => by_policy(members, policies, plan, known, began)?,
+        };
+        let narrowed = selection
+            .began(known, began)
+            .and_then(|()| selection.target(target));
+        match narrowed {
+            Ok(()) => Ok(chosen),
+            Err(reason) => Err(NotTraced::once(in_ledger(reason))),
+        }
+    }
+}
+
+fn by_policy(
+    members: &mut Members,
+    policies: &Policies,
+    plan: &Plan,
+    known: &Known,
+    began: &Began,
+) -> Result<Chosen, NotTraced> {
+    let found = match began.side {
+        Side::Server => members.server(policies, known, began.local, began.start),
+        Side::Client => {
+            let found = members.any(policies, known, began.start);
+            found.map(|selected| (selected, None))
+        }
+    };
+    // It may begin to listen where a Dataplane says.
+    let (selected, inbound) = found.ok_or(NotTraced::once(NotSelected::NoDataplane))?;
+    let route = route(&selected)?;
+    let protocol = match began.side {
+        Side::Server => inbound
+            .or_else(|| listener(&selected, began.local?.port))
+            .and_then(|n| selected.dataplane.inbounds.get(n))
+            .map(|inbound| inbound.protocol)
+            .ok_or(NotTraced::once(NotSelected::NoInbound))?,
+        Side::Client => destination(policies, &selected, began)
+            .ok_or(NotTraced::once(NotSelected::UnknownDestination))?,
+    };
+    if !protocol.is_traced() {
+        return Err(NotTraced::once(NotSelected::NotHttp));
+    }
+    let peer_observed = began.side == Side::Server
+        && route.shared_spans
+        && peer_is_observed(policies, &selected, route, began);
+    Ok(Chosen {
+        workload: name(members, plan, known, &selected),
+        route: route.clone(),
+        peer_observed,
+    })
+}
+
+/// The way that a workload's spans go.
+fn route(selected: &Selected) -> Result<&Route, NotTraced> {
+    selected.route.as_ref().ok_or_else(|| {
+        NotTraced::forever(match selected.decision.outcome {
+            Outcome::NoMesh | Outcome::NoPolicy => NotSelected::NoPolicy,
+            Outcome::UnknownBackend { .. } | Outcome::NoBackend => NotSelected::UnknownBackend,
+            Outcome::Selected | Outcome::OutgoingOnly => NotSelected::UnsupportedBackend,
+        })
+    })
+}
+
+/// What a Dataplane calls a workload, unless the configuration names all.
+fn name(members: &mut Members, plan: &Plan, known: &Known, selected: &Selected) -> Arc<Workload> {
+    if plan.service.is_some() || known.workload.kind == WorkloadKind::Configured {
+        return Arc::clone(&known.workload);
+    }
+    members.named(known, selected)
+}
+
+/// The inbound whose process listens at this port, whatever the address: one
+/// that listens on all of them is reached by others than the Dataplane says.
+fn listener(selected: &Selected, port: u16) -> Option<usize> {
+    let mut listeners = selected.dataplane.listeners.iter();
+    listeners.position(|listener| listener.service_port == port)
+}
+
+/// The protocol of the service that a request goes to
+/// (`outbound_proxy_generator.go`: of an outgoing call the destination's
+/// decides).
+fn destination(policies: &Policies, caller: &Selected, began: &Began) -> Option<Protocol> {
+    let peer = began.peer?;
+    let engine = policies.engine();
+    let mesh = &caller.dataplane.mesh;
+    let outbound = caller
+        .dataplane
+        .outbounds
+        .iter()
+        .find(|outbound| (outbound.address, outbound.port) == (peer.ip, peer.port));
+    if let Some(service) = outbound.and_then(|outbound| outbound.service.as_ref()) {
+        return Some(engine.service_protocol(mesh, service));
+    }
+    let endpoints = engine.endpoints_at(peer.ip, peer.port);
+    endpoints
+        .iter()
+        .filter(|endpoint| endpoint.dataplane.mesh == *mesh)
+        .find_map(|endpoint| {
+            let service = endpoint.inbound()?.tags.service()?;
+            Some(engine.service_protocol(mesh, service))
+        })
+}
+
+/// Whether the caller's half of a request is reported to the same backend.
+fn peer_is_observed(
+    policies: &Policies,
+    server: &Selected,
+    route: &Route,
+    began: &Began,
+) -> bool {
+    let Some(caller) = began.peer.and_then(|peer| policies.at(peer.ip)) else {
+        return false;
+    };
+    caller.dataplane.mesh == server.dataplane.mesh
+        && caller.route.as_ref().is_some_and(|of| of.backend == route.backend)
+}
+
+/// The ledger's name for a reason.
+fn in_ledger(reason: policy::NotSelected) -> NotSelected {
+    match reason {
+        policy::NotSelected::NotIncluded | policy::NotSelected::Excluded => {
+            NotSelected::ExcludedWorkload
+        }
+        policy::NotSelected::Port => NotSelected::ExcludedPort,
+        policy::NotSelected::Path => NotSelected::ExcludedPath,
+        policy::NotSelected::Headerless => NotSelected::Headerless,
+    }
+}

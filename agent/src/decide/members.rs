@@ -1,0 +1,139 @@
+//! Which Dataplane a workload of this host is.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use hashbrown::HashMap;
+use rustc_hash::FxBuildHasher;
+
+use super::plan::{Policies, Selected};
+use crate::identify::{Known, Origin, Workload, WorkloadKey};
+use crate::units::{Endpoint, MonoNanos};
+
+/// Workloads remembered at most; beyond it all are looked at anew.
+const MAX: usize = 65_536;
+/// A workload that no Dataplane names is looked at again after this time, in
+/// nanoseconds: it may have begun to listen.
+const AGAIN: u64 = 5_000_000_000;
+
+/// What is known of the workloads under one plan.
+#[derive(Debug, Default)]
+pub(super) struct Members {
+    known: HashMap<WorkloadKey, Member, FxBuildHasher>,
+}
+
+#[derive(Debug)]
+struct Member {
+    selected: Option<Arc<Selected>>,
+    /// Until then nobody need look where it listens.
+    until: MonoNanos,
+    /// The name that `identify` gave it, and the one that its Dataplane gives.
+    names: Option<(Arc<Workload>, Arc<Workload>)>,
+}
+
+impl Members {
+    /// Whether it must be found out where this workload listens, because no
+    /// Dataplane is known for it.
+    pub(super) fn asks(&self, known: &Known, now: MonoNanos) -> bool {
+        if matches!(known.origin, Origin::Address(_) | Origin::Gone) {
+            return false;
+        }
+        let member = self.known.get(&known.key);
+        member.is_none_or(|member| member.selected.is_none() && member.until <= now)
+    }
+
+    /// Takes where a workload listens.
+    pub(super) fn learn(
+        &mut self,
+        policies: &Policies,
+        key: WorkloadKey,
+        listens: &[SocketAddr],
+        now: MonoNanos,
+    ) {
+        let found = listens
+            .iter()
+            .find_map(|at| policies.listening_at(at.ip(), at.port()));
+        let selected = found.map(|(selected, _)| Arc::clone(selected));
+        self.insert(key, selected, now);
+    }
+
+    /// The Dataplane of a workload that serves a request at this address, and
+    /// which inbound that is.
+    pub(super) fn server(
+        &mut self,
+        policies: &Policies,
+        known: &Known,
+        local: Option<Endpoint>,
+        now: MonoNanos,
+    ) -> Option<(Arc<Selected>, Option<usize>)> {
+        let found = local.and_then(|local| policies.listening_at(local.ip, local.port));
+        match found {
+            Some((selected, inbound)) => {
+                let member = self.known.get(&known.key);
+                if member.is_none_or(|member| member.selected.is_none()) {
+                    self.insert(known.key, Some(Arc::clone(selected)), now);
+                }
+                Some((Arc::clone(selected), inbound))
+            }
+            None => self.any(policies, known, now).map(|found| (found, None)),
+        }
+    }
+
+    /// The Dataplane of a workload, wherever it was found.
+    pub(super) fn any(
+        &mut self,
+        policies: &Policies,
+        known: &Known,
+        now: MonoNanos,
+    ) -> Option<Arc<Selected>> {
+        if let Some(member) = self.known.get(&known.key)
+            && member.selected.is_some()
+        {
+            return member.selected.clone();
+        }
+        // In a capture a workload is an address.
+        let Origin::Address(ip) = known.origin else {
+            return None;
+        };
+        let selected = policies.at(ip).cloned()?;
+        self.insert(known.key, Some(Arc::clone(&selected)), now);
+        Some(selected)
+    }
+
+    /// The workload by the name that its Dataplane gives it.
+    pub(super) fn named(&mut self, known: &Known, selected: &Selected) -> Arc<Workload> {
+        let Some(service) = selected.dataplane.service() else {
+            return Arc::clone(&known.workload);
+        };
+        let member = self.known.get_mut(&known.key);
+        if let Some(Member {
+            names: Some((given, named)),
+            ..
+        }) = &member
+            && Arc::ptr_eq(given, &known.workload)
+            && named.service == *service
+        {
+            return Arc::clone(named);
+        }
+        let named = Arc::new(Workload {
+            service: Arc::clone(service),
+            ..Workload::clone(&known.workload)
+        });
+        if let Some(member) = member {
+            member.names = Some((Arc::clone(&known.workload), Arc::clone(&named)));
+        }
+        named
+    }
+
+    fn insert(&mut self, key: WorkloadKey, selected: Option<Arc<Selected>>, now: MonoNanos) {
+        if self.known.len() >= MAX {
+            self.known.clear();
+        }
+        let member = Member {
+            selected,
+            until: MonoNanos(now.0.saturating_add(AGAIN)),
+            names: None,
+        };
+        self.known.insert(key, member);
+    }
+}
