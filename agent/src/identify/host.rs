@@ -1,10 +1,8 @@
 //! Workloads of a live host, from `/proc`, the cgroup tree and the container
 //! runtime's files.
 
-use std::collections::VecDeque;
 use std::fs;
-use std::net::IpAddr;
-use std::os::unix::fs::MetadataExt;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -16,6 +14,8 @@ use serde::Deserialize;
 
 use super::cgroup::{CgroupOwner, Granularity};
 use super::command::command_name;
+use super::listening::listening;
+use super::tree::CgroupTree;
 use super::{Identify, Known, Origin, Workload, WorkloadKey, WorkloadKind, key_of};
 use crate::units::{MonoNanos, OwnerId};
 
@@ -209,11 +209,7 @@ impl Identifier {
     }
 
     fn ask_cgroup(&mut self, id: u64, pid: u32, now: MonoNanos) -> Answer {
-        let of_process = self
-            .process(pid)
-            .map(|process| cgroup_paths(&process))
-            .and_then(|paths| paths.into_iter().find(|(unified, _)| *unified))
-            .map(|(_, path)| path);
+        let of_process = self.unified_path(pid);
         // The process may have moved, or its id may be another's by now.
         let path = match of_process {
             Some(path) if self.tree.is(&path, id) => Some(path),
@@ -291,6 +287,28 @@ impl Identifier {
         self.known.insert(key, known);
     }
 
+    /// The processes of an owner: those of its cgroup if that is one workload,
+    /// else this one.
+    fn processes(&self, owner: OwnerId, pid: u32) -> Vec<u32> {
+        let one = self.owners.get(&owner.0).is_some_and(|o| o.key.is_some());
+        let path = (owner.0 & OWNER_PROCESS == 0 && one)
+            .then(|| self.unified_path(pid))
+            .flatten()
+            .filter(|path| self.tree.is(path, owner.0));
+        let mut processes = path.map_or_else(Vec::new, |path| self.tree.processes(&path));
+        if processes.is_empty() {
+            processes.push(pid);
+        }
+        processes
+    }
+
+    /// The path of a process's cgroup in the unified hierarchy.
+    fn unified_path(&self, pid: u32) -> Option<String> {
+        let paths = cgroup_paths(&self.process(pid)?);
+        let path = paths.into_iter().find(|(unified, _)| *unified);
+        path.map(|(_, path)| path)
+    }
+
     fn process(&self, pid: u32) -> Option<Process> {
         if pid == 0 {
             return None;
@@ -327,6 +345,10 @@ impl Identify for Identifier {
         let known = self.known.get_mut(&key?)?;
         settle_address(known, local);
         Some(known)
+    }
+
+    fn listening(&mut self, owner: OwnerId, pid: u32) -> Vec<SocketAddr> {
+        listening(&self.options.root, &self.processes(owner, pid))
     }
 }
 
@@ -400,89 +422,6 @@ fn docker_name(root: &Path, id: &str) -> Option<String> {
     let config: Config = serde_json::from_slice(&fs::read(path).ok()?).ok()?;
     let name = config.name.trim_start_matches('/');
     (!name.is_empty()).then(|| name.to_owned())
-}
-
-/// The mounted cgroup v2 hierarchy. A cgroup's id is its directory's inode
-/// number (`kernfs_node` ids, 64 bits since 5.5).
-#[derive(Debug)]
-struct CgroupTree {
-    root: Option<PathBuf>,
-    paths: HashMap<u64, String, FxBuildHasher>,
-    walked: Option<MonoNanos>,
-}
-
-impl CgroupTree {
-    /// Cgroups that are looked at in one walk.
-    const MAX: usize = 65_536;
-
-    fn find(root: &Path) -> Self {
-        // Unified, or beside v1 (systemd's hybrid layout).
-        let root = ["sys/fs/cgroup", "sys/fs/cgroup/unified"]
-            .map(|path| root.join(path))
-            .into_iter()
-            .find(|path| path.join("cgroup.procs").exists());
-        Self {
-            root,
-            paths: HashMap::default(),
-            walked: None,
-        }
-    }
-
-    /// Whether this path is that cgroup. Without a tree to look at it is
-    /// believed.
-    fn is(&self, path: &str, id: u64) -> bool {
-        self.root
-            .as_ref()
-            .is_none_or(|root| inode(&root.join(path.trim_start_matches('/'))) == Some(id))
-    }
-
-    /// The path of a cgroup, by a walk through all of them; once a second at
-    /// most, because unknown ids are most likely of cgroups that are gone.
-    fn path_of(&mut self, id: u64, now: MonoNanos, counters: &mut Counters) -> Option<String> {
-        let root = self.root.clone()?;
-        if let Some(path) = self.paths.get(&id)
-            && self.is(path, id)
-        {
-            return Some(path.clone());
-        }
-        if self.walked.is_some_and(|walked| now.since(walked) < SECOND) {
-            return None;
-        }
-        self.walked = Some(now);
-        counters.walks += 1;
-        self.walk(&root);
-        self.paths.get(&id).cloned()
-    }
-
-    fn walk(&mut self, root: &Path) {
-        self.paths.clear();
-        let mut queue = VecDeque::from([String::new()]);
-        while let Some(path) = queue.pop_front()
-            && self.paths.len() < Self::MAX
-        {
-            let directory = root.join(path.trim_start_matches('/'));
-            let Some(id) = inode(&directory) else {
-                continue;
-            };
-            for entry in fs::read_dir(&directory).into_iter().flatten().flatten() {
-                if entry.file_type().is_ok_and(|kind| kind.is_dir())
-                    && let Some(name) = entry.file_name().to_str()
-                {
-                    queue.push_back(format!("{path}/{name}"));
-                }
-            }
-            let path = if path.is_empty() {
-                "/".to_owned()
-            } else {
-                path
-            };
-            self.paths.insert(id, path);
-        }
-    }
-}
-
-fn inode(path: &Path) -> Option<u64> {
-    fs::metadata(path).ok().map(|meta| meta.ino())
 }
 
 #[cfg(test)]

@@ -9,12 +9,14 @@ mod address;
 mod cgroup;
 mod command;
 mod host;
+mod listening;
+mod tree;
 
 pub use address::AddressIdentifier;
 pub use cgroup::{CgroupOwner, Granularity, granularity};
 pub use host::{Counters, Identifier, Options};
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use crate::units::{MonoNanos, OwnerId};
@@ -100,6 +102,14 @@ pub trait Identify {
         local: Option<IpAddr>,
         now: MonoNanos,
     ) -> Option<&Known>;
+
+    /// The addresses that the workload of this owner and process listens on,
+    /// as far as the host says. Costs a look into its processes: ask once in a
+    /// while. In a capture there is nobody to ask.
+    fn listening(&mut self, owner: OwnerId, pid: u32) -> Vec<SocketAddr> {
+        let _nobody = (owner, pid);
+        Vec::new()
+    }
 }
 
 /// A key from what a workload is called where names are unique.

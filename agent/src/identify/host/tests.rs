@@ -2,6 +2,7 @@ use std::net::Ipv4Addr;
 use std::os::unix::fs::symlink;
 
 use super::*;
+use crate::identify::tree::inode;
 
 const ID: &str = "0f1e2d3c4b5a69788796a5b4c3d2e1f00f1e2d3c4b5a69788796a5b4c3d2e1f0";
 
@@ -299,4 +300,32 @@ fn this_process_has_a_name() {
     assert_ne!(known.origin, Origin::Gone);
     assert!(!service(&known).is_empty());
     assert_ne!(&**identifier.node(), "unknown");
+}
+
+#[test]
+fn a_cgroup_listens_where_its_processes_listen() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let host = Host::new();
+    let path = format!("/system.slice/docker-{ID}.scope");
+    let id = host.cgroup(&path);
+    let own = std::process::id();
+    host.write(
+        &format!("sys/fs/cgroup{path}/cgroup.procs"),
+        &format!("{own}\n4000000\n"),
+    );
+    // The process that called is another of that cgroup.
+    host.process(50, "worker", &["/worker"], &format!("0::{path}\n"));
+    symlink(format!("/proc/{own}"), host.path(&format!("proc/{own}"))).unwrap();
+    let mut identifier = host.identifier();
+    identifier
+        .known(OwnerId(id), 50, None, MonoNanos(1))
+        .unwrap();
+    let found = identifier.listening(OwnerId(id), 50);
+    assert!(found.contains(&listener.local_addr().unwrap()));
+    // A process of its own is asked alone.
+    assert!(
+        identifier
+            .listening(OwnerId(OWNER_PROCESS | 50), 50)
+            .is_empty()
+    );
 }

@@ -1,0 +1,114 @@
+//! The tree of cgroups, in which ids are found.
+
+use std::collections::VecDeque;
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use hashbrown::HashMap;
+use rustc_hash::FxBuildHasher;
+
+use super::host::Counters;
+use crate::units::MonoNanos;
+
+const SECOND: u64 = 1_000_000_000;
+
+/// The mounted cgroup v2 hierarchy. A cgroup's id is its directory's inode
+/// number (`kernfs_node` ids, 64 bits since 5.5).
+#[derive(Debug)]
+pub(super) struct CgroupTree {
+    root: Option<PathBuf>,
+    paths: HashMap<u64, String, FxBuildHasher>,
+    walked: Option<MonoNanos>,
+}
+
+impl CgroupTree {
+    /// Cgroups that are looked at in one walk.
+    const MAX: usize = 65_536;
+
+    pub(super) fn find(root: &Path) -> Self {
+        // Unified, or beside v1 (systemd's hybrid layout).
+        let root = ["sys/fs/cgroup", "sys/fs/cgroup/unified"]
+            .map(|path| root.join(path))
+            .into_iter()
+            .find(|path| path.join("cgroup.procs").exists());
+        Self {
+            root,
+            paths: HashMap::default(),
+            walked: None,
+        }
+    }
+
+    /// Whether this path is that cgroup. Without a tree to look at it is
+    /// believed.
+    pub(super) fn is(&self, path: &str, id: u64) -> bool {
+        self.root
+            .as_ref()
+            .is_none_or(|root| inode(&root.join(path.trim_start_matches('/'))) == Some(id))
+    }
+
+    /// The processes of the cgroup at this path; none where the tree cannot be
+    /// looked at.
+    pub(super) fn processes(&self, path: &str) -> Vec<u32> {
+        let file = self
+            .root
+            .as_ref()
+            .map(|root| root.join(path.trim_start_matches('/')).join("cgroup.procs"));
+        let text = file.and_then(|file| fs::read_to_string(file).ok());
+        let lines = text.iter().flat_map(|text| text.lines());
+        lines.filter_map(|line| line.parse().ok()).collect()
+    }
+
+    /// The path of a cgroup, by a walk through all of them; once a second at
+    /// most, because unknown ids are most likely of cgroups that are gone.
+    pub(super) fn path_of(
+        &mut self,
+        id: u64,
+        now: MonoNanos,
+        counters: &mut Counters,
+    ) -> Option<String> {
+        let root = self.root.clone()?;
+        if let Some(path) = self.paths.get(&id)
+            && self.is(path, id)
+        {
+            return Some(path.clone());
+        }
+        if self.walked.is_some_and(|walked| now.since(walked) < SECOND) {
+            return None;
+        }
+        self.walked = Some(now);
+        counters.walks += 1;
+        self.walk(&root);
+        self.paths.get(&id).cloned()
+    }
+
+    fn walk(&mut self, root: &Path) {
+        self.paths.clear();
+        let mut queue = VecDeque::from([String::new()]);
+        while let Some(path) = queue.pop_front()
+            && self.paths.len() < Self::MAX
+        {
+            let directory = root.join(path.trim_start_matches('/'));
+            let Some(id) = inode(&directory) else {
+                continue;
+            };
+            for entry in fs::read_dir(&directory).into_iter().flatten().flatten() {
+                if entry.file_type().is_ok_and(|kind| kind.is_dir())
+                    && let Some(name) = entry.file_name().to_str()
+                {
+                    queue.push_back(format!("{path}/{name}"));
+                }
+            }
+            let path = if path.is_empty() {
+                "/".to_owned()
+            } else {
+                path
+            };
+            self.paths.insert(id, path);
+        }
+    }
+}
+
+pub(super) fn inode(path: &Path) -> Option<u64> {
+    fs::metadata(path).ok().map(|meta| meta.ino())
+}
