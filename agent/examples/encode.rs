@@ -47,6 +47,7 @@ fn typical(target: &str) -> Option<Span> {
         parent: SpanId::new(0x6b22_1d5b_c9e6_496c),
         shared: false,
         debug: false,
+        sampler: None,
         timestamp: UnixMicros(1_794_000_000_123_456),
         first_byte: Some(UnixMicros(1_794_000_000_124_400)),
         duration: 1431,

@@ -9,6 +9,9 @@ pub enum Output {
     /// Target of the request whose [`Output::Began`] comes next, only if it
     /// was asked for ([`Options::targets`](super::Options::targets)).
     Target(Box<[u8]>),
+    /// Method, target and host of that request, the other strings empty; only
+    /// if they were asked for ([`Options::lines`](super::Options::lines)).
+    Line(Box<Text>),
     /// A request head is complete; its exchange is in flight.
     Began(Began),
     /// The exchange of an earlier [`Output::Began`] is over.

@@ -64,6 +64,10 @@ impl Connection {
         if sink.options.targets {
             out.push(Output::Target(head.target.into()));
         }
+        if sink.options.lines {
+            let line = Text::new(head.method, head.target, head.host, b"", b"");
+            out.push(Output::Line(Box::new(line)));
+        }
         out.push(Output::Began(began));
         self.pairing.push(Open {
             exchange: Box::new(Exchange {

@@ -12,6 +12,9 @@ pub struct Options {
     /// Give out the target of each request when it begins, because somebody
     /// decides by it.
     pub targets: bool,
+    /// Give out method, target and host of each request when it begins,
+    /// because a sampler decides by the span's name.
+    pub lines: bool,
 }
 
 /// Bounds on state; what goes over them is given up and counted.

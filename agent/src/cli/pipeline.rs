@@ -107,6 +107,7 @@ impl<I: Identify> Pipeline<I> {
     pub fn take(&mut self, output: Output) {
         match output {
             Output::Target(target) => self.target = Some(target),
+            Output::Line(_) => {}
             Output::Began(began) => self.began(&began),
             Output::Finished(exchange) => self.finished(exchange),
             Output::Opaque {
@@ -206,6 +207,7 @@ impl<I: Identify> Pipeline<I> {
             backend: Backend::default(),
             shared_spans: self.options.shared_spans,
             debug: verdict.debug || self.options.debug,
+            sampler: verdict.tag,
             peer_observed: false,
         };
         self.linker

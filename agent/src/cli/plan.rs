@@ -87,6 +87,7 @@ pub(super) fn assembler(settings: &Settings) -> assemble::Options {
         order: Order::preferring(&settings.capture.context_order),
         limits: assemble::Limits::default(),
         targets: !settings.capture.selection.exclude_paths.is_empty(),
+        lines: false,
     }
 }
 

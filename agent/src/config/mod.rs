@@ -11,6 +11,7 @@ mod settings;
 mod table;
 #[cfg(test)]
 mod tests;
+mod tracing;
 
 pub use nearest::nearest;
 pub use report::{Finding, Place, Report, Severity};

@@ -37,7 +37,7 @@ pub(super) fn read(text: &str, folder: &Path) -> (Settings, Vec<Finding>) {
         settings.export = export(table, tracing.is_some(), &findings);
     }
     if let Some(table) = tracing {
-        self::tracing(table, &mut settings, &findings);
+        super::tracing::tracing(table, &mut settings, &findings);
     }
     if let Some(table) = root.table("admin", Keys::Strict) {
         settings.admin = admin(table, &findings);
@@ -187,7 +187,7 @@ const OUTPUTS: [(&str, Output); 3] = [
     ("none", Output::None),
 ];
 
-const fn width(wide: bool) -> TraceWidth {
+pub(super) const fn width(wide: bool) -> TraceWidth {
     if wide {
         TraceWidth::Bits128
     } else {
@@ -197,12 +197,12 @@ const fn width(wide: bool) -> TraceWidth {
 
 /// Traefik's path of Zipkin's first API, and the second one's.
 const V1: &str = "/api/v1/spans";
-const V2: &str = "/api/v2/spans";
+pub(super) const V2: &str = "/api/v2/spans";
 
 /// A URL of Zipkin's second API. Traefik's files name the first one
 /// (`httpEndpoint`'s default); every server that has it has the second beside
 /// it (`ZipkinHttpCollector.java`).
-fn endpoint(url: &Placed<&str>, findings: &Findings) -> Option<String> {
+pub(super) fn endpoint(url: &Placed<&str>, findings: &Findings) -> Option<String> {
     let example = "write http://HOST:PORT/api/v2/spans";
     let value = url.value.trim();
     let Some((scheme, rest)) = value.split_once("://") else {
@@ -244,70 +244,6 @@ fn port_is_wrong(authority: &str) -> bool {
         return false;
     };
     !port.parse::<u16>().is_ok_and(|port| port > 0)
-}
-
-/// Traefik's table, as far as this version speaks it: Zipkin.
-fn tracing(mut table: Reader<'_>, settings: &mut Settings, findings: &Findings) {
-    let backend = table.string("backend");
-    let at = backend
-        .as_ref()
-        .map_or_else(|| table.at.clone(), |backend| backend.at.clone());
-    // Traefik's default.
-    let name = backend.as_ref().map_or("jaeger", |backend| backend.value);
-    let chosen = name.eq_ignore_ascii_case("zipkin");
-    if !chosen {
-        let message = match name.to_ascii_lowercase().as_str() {
-            "jaeger" if backend.is_none() => {
-                "no `backend` means \"jaeger\", which is not supported yet".to_owned()
-            }
-            "jaeger" | "datadog" => format!("the backend \"{name}\" is not supported yet"),
-            _ => format!("unknown backend \"{name}\""),
-        };
-        findings.error(&at, message, "set backend = \"zipkin\"");
-    }
-    if let Some(service) = table.name("serviceName") {
-        match &settings.agent.service {
-            None => settings.agent.service = Some(service.value.into()),
-            Some(ours) => {
-                let message = format!("[agent] service = \"{ours}\" wins over this");
-                findings.warning(&service.at, message, "remove one of them");
-            }
-        }
-    }
-    let export = &mut settings.export;
-    if chosen {
-        export.zipkin = Some(format!("http://localhost:9411{V2}"));
-    }
-    if let Some(mut zipkin) = table.table("zipkin", Keys::Traefik) {
-        if let Some(url) = zipkin.name("httpEndpoint") {
-            let url = endpoint(&url, findings);
-            if chosen {
-                export.zipkin = url;
-            }
-        }
-        if let Some(same) = zipkin.bool("sameSpan") {
-            export.shared_spans = same.value;
-        }
-        if let Some(wide) = zipkin.bool("id128Bit") {
-            export.trace_width = width(wide.value);
-        }
-        if let Some(debug) = zipkin.bool("debug") {
-            export.debug = debug.value;
-        }
-        zipkin.finish();
-    }
-    for other in ["jaeger", "datadog"] {
-        if let Some(section) = table.table(other, Keys::Traefik)
-            && chosen
-        {
-            let message = format!(
-                "[{}] is ignored: the backend is \"{name}\"",
-                section.at.field
-            );
-            findings.warning(&section.at, message, "");
-        }
-    }
-    table.finish();
 }
 
 fn admin(mut table: Reader<'_>, findings: &Findings) -> Admin {

@@ -9,8 +9,10 @@ use std::sync::Arc;
 
 use super::Span;
 use super::bytes::{any, equal, find};
-use crate::assemble::{BodySize, Exchange};
+use super::name::{self, NameLimit};
+use crate::assemble::{BodySize, Exchange, Text};
 use crate::identify::Workload;
+use crate::sample::SamplerTag;
 
 /// Stands where a query's value, or a password in a URL, was.
 pub const MARK: &[u8; 3] = b"***";
@@ -24,6 +26,24 @@ pub enum Queries {
     Redacted,
     /// As it was sent.
     AsSent,
+}
+
+/// How a request is put into words: what every encoder is told.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Wording {
+    /// How much of its query is shown.
+    pub queries: Queries,
+    /// How long its name may be.
+    pub name_limit: Option<NameLimit>,
+}
+
+impl From<Queries> for Wording {
+    fn from(queries: Queries) -> Self {
+        Self {
+            queries,
+            name_limit: None,
+        }
+    }
 }
 
 macro_rules! tags {
@@ -76,6 +96,11 @@ tags! {
     PeerAddress "peer.address",
     /// Host name of the node.
     NodeId "node_id",
+    /// Which sampler decided, on the root of a trace: `const`,
+    /// `probabilistic`, `ratelimiting` or `lowerbound`.
+    SamplerType "sampler.type",
+    /// Its parameter: true or false of `const`, otherwise a number.
+    SamplerParam "sampler.param",
     /// What went wrong: the failure's own text, else `true` from 500 on.
     Error "error",
 }
@@ -93,6 +118,11 @@ pub trait Visitor {
     fn number(&mut self, tag: Tag, value: u64);
     /// A word that needs no escaping in any encoding.
     fn word(&mut self, tag: Tag, value: &'static str);
+    /// True or false; `"true"` or `"false"` where all tags are strings.
+    fn boolean(&mut self, tag: Tag, value: bool);
+    /// A finite number that need not be whole; in the shortest decimal
+    /// notation that reads back as it where all tags are strings.
+    fn double(&mut self, tag: Tag, value: f64);
     /// An address.
     fn address(&mut self, tag: Tag, value: IpAddr);
     /// The workload's node, which is not empty.
@@ -147,8 +177,22 @@ pub fn visit_tags(span: &Span, request: &Request<'_>, visitor: &mut impl Visitor
     if !span.workload.node.is_empty() {
         visitor.node(Tag::NodeId, &span.workload);
     }
+    if let Some(sampler) = span.sampler {
+        self::sampler(sampler, visitor);
+    }
     if let Some(error) = error(exchange) {
         visitor.word(Tag::Error, error);
+    }
+}
+
+#[cold]
+fn sampler(tag: SamplerTag, visitor: &mut impl Visitor) {
+    visitor.word(Tag::SamplerType, tag.as_str());
+    match tag {
+        SamplerTag::Const(always) => visitor.boolean(Tag::SamplerParam, always),
+        SamplerTag::Probabilistic(rate)
+        | SamplerTag::RateLimiting(rate)
+        | SamplerTag::LowerBound(rate) => visitor.double(Tag::SamplerParam, rate),
     }
 }
 
@@ -183,7 +227,7 @@ pub struct Request<'a> {
     /// Target as sent.
     pub target: &'a [u8],
     form: Form,
-    queries: Queries,
+    wording: Wording,
 }
 
 /// Forms of a request target.
@@ -201,8 +245,14 @@ impl<'a> Request<'a> {
     /// Takes an exchange's request apart.
     #[inline]
     #[must_use]
-    pub fn of(exchange: &'a Exchange, queries: Queries) -> Self {
-        let text = &exchange.text;
+    pub fn of(exchange: &'a Exchange, wording: impl Into<Wording>) -> Self {
+        Self::line(&exchange.text, wording)
+    }
+
+    /// Takes a request line apart.
+    #[inline]
+    #[must_use]
+    pub fn line(text: &'a Text, wording: impl Into<Wording>) -> Self {
         let (method, target) = (text.method(), text.target());
         let form = form(method, target);
         let authority = match form {
@@ -215,23 +265,20 @@ impl<'a> Request<'a> {
             host: without_userinfo(authority),
             target,
             form,
-            queries,
+            wording: wording.into(),
         }
     }
 
-    /// The span's name, `METHOD host`, piece by piece. A request without a
-    /// method, which no parser lets through, is called `HTTP`.
+    /// The span's name, `METHOD host`, piece by piece, cut to its limit. A
+    /// request without a method, which no parser lets through, is called
+    /// `HTTP`.
     #[inline]
-    pub fn name(&self, mut put: impl FnMut(&[u8])) {
-        if self.method.is_empty() {
-            put(b"HTTP");
-        } else {
-            put(self.method);
-        }
-        if !self.host.is_empty() {
-            put(b" ");
-            put(self.host);
-        }
+    pub fn name(&self, put: impl FnMut(&[u8])) {
+        let method = match self.method {
+            b"" => b"HTTP",
+            method => method,
+        };
+        name::put(method, self.host, self.wording.name_limit, put);
     }
 
     /// The URL, piece by piece: `http://<host><path>` for an origin-form
@@ -270,7 +317,7 @@ impl<'a> Request<'a> {
 
     #[inline]
     fn put_query(&self, target: &[u8], mut put: impl FnMut(&[u8])) {
-        if self.queries == Queries::AsSent {
+        if self.wording.queries == Queries::AsSent {
             put(target);
         } else {
             put_redacted(target, put);

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use super::output::Output;
 use super::zipkin::Zipkin;
-use super::{Exporter, Queries, Span};
+use super::{Exporter, Span, Wording};
 use crate::ledger::BackendLedger;
 
 /// Writes spans as JSON lines; a broken pipe ends it quietly.
@@ -19,9 +19,9 @@ pub struct JsonLines<W: Write> {
 impl<W: Write> JsonLines<W> {
     /// Lines for this writer, counted here.
     #[must_use]
-    pub fn new(writer: W, queries: Queries, ledger: Arc<BackendLedger>) -> Self {
+    pub fn new(writer: W, wording: impl Into<Wording>, ledger: Arc<BackendLedger>) -> Self {
         Self {
-            encoder: Zipkin::new(queries),
+            encoder: Zipkin::new(wording),
             output: Output::new(writer, ledger),
         }
     }
@@ -60,7 +60,7 @@ mod tests {
         let ledger = Ledger::new().backend("jsonl");
         let mut text = Vec::new();
         let spans = [typical(), span_of("GET", "/line\nbreak", "h"), typical()];
-        let mut lines = JsonLines::new(&mut text, Queries::Redacted, Arc::clone(&ledger));
+        let mut lines = JsonLines::new(&mut text, Wording::default(), Arc::clone(&ledger));
         for span in &spans {
             lines.export(span);
         }

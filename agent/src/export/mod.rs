@@ -13,6 +13,7 @@ pub mod content;
 pub mod delivery;
 mod discard;
 mod jsonl;
+mod name;
 mod output;
 mod queue;
 mod span;
@@ -24,9 +25,10 @@ use std::time::Instant;
 
 pub use batcher::{BatchLimits, Batcher};
 pub use console::Console;
-pub use content::Queries;
+pub use content::{Queries, Wording};
 pub use discard::Discard;
 pub use jsonl::JsonLines;
+pub use name::NameLimit;
 pub use queue::QueueLimits;
 pub use span::Span;
 

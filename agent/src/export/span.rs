@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crate::assemble::Exchange;
 use crate::identify::Workload;
+use crate::sample::SamplerTag;
 use crate::units::{SpanId, TraceId, UnixMicros};
 
 /// An exchange with its identity in a trace, ready to be encoded.
@@ -22,6 +23,9 @@ pub struct Span {
     pub shared: bool,
     /// The carried context asked for debug.
     pub debug: bool,
+    /// Who decided about the trace that begins here: only on its root, and
+    /// only if it was a sampler.
+    pub sampler: Option<SamplerTag>,
     /// Start.
     pub timestamp: UnixMicros,
     /// First byte of the response.

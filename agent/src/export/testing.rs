@@ -9,6 +9,7 @@ use super::Span;
 use crate::assemble::{Began, BodySize, Exchange, Failure, Seed, Text};
 use crate::http::context::TraceContext;
 use crate::identify::{Workload, WorkloadKind};
+use crate::sample::SamplerTag;
 use crate::units::{Endpoint, MonoNanos, OwnerId, Side, SpanId, TraceId, UnixMicros, WireId};
 
 /// A server span as a mesh with B3 makes them by the thousand.
@@ -42,6 +43,7 @@ fn span(side: Side, text: Text, status: Option<u16>) -> Span {
         parent: SpanId::new(0x6b22_1d5b_c9e6_496c),
         shared: false,
         debug: false,
+        sampler: None,
         timestamp: UnixMicros(1_794_000_000_123_456),
         first_byte: Some(UnixMicros(1_794_000_000_124_400)),
         duration: 1431,
@@ -126,6 +128,7 @@ pub(crate) fn any_span() -> impl Strategy<Value = Span> {
                 node: who.1.into(),
                 address: who.2,
             });
+            span.sampler = any_sampler(ids.1, flags.3);
             let exchange = &mut *span.exchange;
             (exchange.began.local, exchange.began.peer) = (who.3, who.4);
             exchange.failure = outcome.1;
@@ -142,6 +145,17 @@ pub(crate) fn any_span() -> impl Strategy<Value = Span> {
             span
         },
     )
+}
+
+fn any_sampler(n: u64, always: bool) -> Option<SamplerTag> {
+    let rate = (n >> 8) as f64 / 2_f64.powi(56);
+    match n % 8 {
+        0 => Some(SamplerTag::Const(always)),
+        1 => Some(SamplerTag::Probabilistic(rate)),
+        2 => Some(SamplerTag::RateLimiting(rate * 1e4)),
+        3 => Some(SamplerTag::LowerBound(rate / 1e9)),
+        _ => None,
+    }
 }
 
 fn any_text() -> impl Strategy<Value = Text> {

@@ -318,6 +318,7 @@ impl Linker {
                 parent,
                 shared,
                 debug: node.decided.debug,
+                sampler: node.decided.sampler.filter(|_| parent.is_none() && !shared),
                 timestamp: self.offset.micros(exchange.began.start),
                 first_byte: exchange.first_byte.map(|at| self.offset.micros(at)),
                 duration: duration_micros(exchange.began.start, exchange.end),

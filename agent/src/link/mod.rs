@@ -30,6 +30,7 @@ use std::sync::Arc;
 
 use crate::export::Span;
 use crate::identify::{Workload, WorkloadKey};
+use crate::sample::SamplerTag;
 use crate::units::{MonoNanos, UnixMicros};
 
 /// Where a span goes; spans of different backends are never each other's
@@ -50,6 +51,8 @@ pub struct Decided {
     pub shared_spans: bool,
     /// The span says `debug`.
     pub debug: bool,
+    /// The sampler that decided, if it was one and tags its root spans.
+    pub sampler: Option<SamplerTag>,
     /// At a server: the peer's address is a workload on another node whose
     /// outgoing calls are selected for the same backend (rule 4). The halves
     /// of calls within this node need no such knowledge.

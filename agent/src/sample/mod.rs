@@ -23,6 +23,15 @@ impl Default for Sampler {
 }
 
 impl Sampler {
+    /// What it says of itself.
+    #[must_use]
+    pub const fn tag(&self) -> SamplerTag {
+        match self {
+            Self::Const(always) => SamplerTag::Const(*always),
+            Self::Probabilistic(sampler) => SamplerTag::Probabilistic(sampler.rate),
+        }
+    }
+
     /// Whether a trace without a decision is reported.
     #[must_use]
     pub fn sample(&mut self, trace: TraceId) -> bool {
@@ -74,8 +83,37 @@ impl Probabilistic {
     }
 }
 
+/// The sampler that decided about a trace, as Jaeger's clients write it on the
+/// trace's root (`jaeger-client-go` 2.15, `sampler.go`: tags `sampler.type`
+/// and `sampler.param`).
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum SamplerTag {
+    /// All or nothing.
+    Const(bool),
+    /// This share of the traces.
+    Probabilistic(f64),
+    /// So many traces a second.
+    RateLimiting(f64),
+    /// A share of the traces that would not have been sampled but for the
+    /// lower bound of its operation.
+    LowerBound(f64),
+}
+
+impl SamplerTag {
+    /// Value of the tag `sampler.type`.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Const(_) => "const",
+            Self::Probabilistic(_) => "probabilistic",
+            Self::RateLimiting(_) => "ratelimiting",
+            Self::LowerBound(_) => "lowerbound",
+        }
+    }
+}
+
 /// What was decided, and by whom.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Verdict {
     /// Report it.
     pub sampled: bool,
@@ -83,6 +121,8 @@ pub struct Verdict {
     pub debug: bool,
     /// Who decided.
     pub by: DecidedBy,
+    /// What the root span says about that.
+    pub tag: Option<SamplerTag>,
 }
 
 /// Who decided about an exchange: the reason in the ledger.
@@ -118,6 +158,7 @@ pub fn decide(carried: Decision, sampler: &mut Sampler, trace: TraceId) -> Verdi
         sampled,
         debug: carried == Decision::Debug,
         by,
+        tag: (by == DecidedBy::Sampler).then(|| sampler.tag()),
     }
 }
 

@@ -21,6 +21,7 @@ mod peers;
 #[cfg(test)]
 mod tests;
 
+use std::io::Write as _;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -29,7 +30,7 @@ use self::fragments::Fragments;
 use self::json::{MAX_NAME, MAX_VALUE, Value, end_value, is_clean};
 use self::number::{Clock, IpText, hex, push_u64, status};
 use self::peers::{Peer, Peers};
-use super::content::{Queries, Request, Tag, Visitor, visit_tags};
+use super::content::{Request, Tag, Visitor, Wording, visit_tags};
 use super::{Encoder, Refused, Span};
 use crate::identify::Workload;
 use crate::units::Side;
@@ -40,18 +41,18 @@ use crate::units::Side;
 /// character and end in `…`.
 #[derive(Debug, Default)]
 pub struct Zipkin {
-    queries: Queries,
+    wording: Wording,
     fragments: Fragments,
     peers: Peers,
     clock: Clock,
 }
 
 impl Zipkin {
-    /// An encoder that treats queries like this.
+    /// An encoder that puts requests into words like this.
     #[must_use]
-    pub fn new(queries: Queries) -> Self {
+    pub fn new(wording: impl Into<Wording>) -> Self {
         Self {
-            queries,
+            wording: wording.into(),
             ..Self::default()
         }
     }
@@ -60,7 +61,7 @@ impl Zipkin {
     pub fn object(&mut self, span: &Span, out: &mut Vec<u8>) {
         let exchange = &*span.exchange;
         let began = &exchange.began;
-        let request = Request::of(exchange, self.queries);
+        let request = Request::of(exchange, self.wording);
         let text = exchange.text.all();
         let plain = text.len() <= MAX_NAME && is_clean(text);
         let fragment = self.fragments.of(&span.workload);
@@ -276,6 +277,16 @@ impl Visitor for Tags<'_> {
                 .extend_from_slice(b",\"tags\":{\"http.protocol\":\"");
             self.out.extend_from_slice(value.as_bytes());
         }
+    }
+
+    fn boolean(&mut self, tag: Tag, value: bool) {
+        self.word(tag, if value { "true" } else { "false" });
+    }
+
+    fn double(&mut self, tag: Tag, value: f64) {
+        self.key(tag);
+        // Writing to memory cannot fail.
+        let _ = write!(self.out, "{value}");
     }
 
     #[inline(always)]

@@ -63,6 +63,14 @@ impl Visitor for Plain {
         self.0.push((tag.name(), value.into()));
     }
 
+    fn boolean(&mut self, tag: Tag, value: bool) {
+        self.0.push((tag.name(), value.to_string()));
+    }
+
+    fn double(&mut self, tag: Tag, value: f64) {
+        self.0.push((tag.name(), value.to_string()));
+    }
+
     fn address(&mut self, tag: Tag, value: IpAddr) {
         self.0.push((tag.name(), value.to_string()));
     }
@@ -75,7 +83,7 @@ impl Visitor for Plain {
 /// What `opentelemetry-zipkin` makes of the same span.
 fn theirs(span: &Span) -> Json {
     let time = |micros: u64| -> SystemTime { UNIX_EPOCH + Duration::from_micros(micros) };
-    let request = Request::of(&span.exchange, Queries::Redacted);
+    let request = Request::of(&span.exchange, Wording::default());
     let mut tags = Plain::default();
     visit_tags(span, &request, &mut tags);
     let error = tags.0.iter().find(|(name, _)| *name == "error").cloned();

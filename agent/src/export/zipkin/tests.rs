@@ -11,6 +11,8 @@ use super::super::content::error;
 use super::super::testing::{any_span, endpoint, span_of, typical};
 use super::*;
 use crate::assemble::{BodySize, Failure};
+use crate::export::NameLimit;
+use crate::sample::SamplerTag;
 use crate::units::{TraceId, UnixMicros};
 
 fn encode(span: &Span) -> Vec<u8> {
@@ -48,6 +50,49 @@ fn sixty_four_bit_trace_ids_stay_sixteen_digits() {
     let json = parse(&span);
     assert_eq!(json["traceId"], "0000000000000abc");
     assert_eq!(json.get("parentId"), None);
+}
+
+#[test]
+fn the_sampler_is_told_in_strings() {
+    let mut span = typical();
+    assert_eq!(parse(&span)["tags"].get("sampler.type"), None);
+    for (sampler, kind, param) in [
+        (SamplerTag::Const(true), "const", "true"),
+        (SamplerTag::Const(false), "const", "false"),
+        (SamplerTag::Probabilistic(1.0), "probabilistic", "1"),
+        (SamplerTag::Probabilistic(0.25), "probabilistic", "0.25"),
+        (SamplerTag::RateLimiting(42.5), "ratelimiting", "42.5"),
+        (SamplerTag::LowerBound(0.000_001), "lowerbound", "0.000001"),
+    ] {
+        span.sampler = Some(sampler);
+        let tags = &parse(&span)["tags"];
+        assert_eq!(
+            (&tags["sampler.type"], &tags["sampler.param"]),
+            (&json!(kind), &json!(param))
+        );
+    }
+}
+
+#[test]
+fn a_name_can_have_a_limit() {
+    let wording = Wording {
+        name_limit: NameLimit::new(21),
+        ..Wording::default()
+    };
+    for host in [
+        "orders.shop.svc.cluster.local",
+        "or\u{e9}ers.shop.svc.cluster.local",
+        "\"rders.shop.svc.cluster.local",
+    ] {
+        let mut out = Vec::new();
+        Zipkin::new(wording).object(&span_of("GET", "/", host), &mut out);
+        let json: Json = serde_json::from_slice(&out).unwrap();
+        let name = json["name"].as_str().unwrap();
+        assert!(
+            name.starts_with("GET ") && name.contains("... ") && name.len() <= 21,
+            "{name}"
+        );
+    }
 }
 
 #[test]

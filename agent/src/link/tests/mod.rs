@@ -10,6 +10,7 @@ use super::*;
 use crate::assemble::{Began, BodySize, Exchange, Seed, Text};
 use crate::http::context::{Decision, Format, Ids, TraceContext};
 use crate::identify::WorkloadKind;
+use crate::sample::SamplerTag;
 use crate::units::{ConnId, Endpoint, OwnerId, Side, SpanId, TcpSeq, TraceId, WireId};
 
 const MS: u64 = 1_000_000;
@@ -107,6 +108,7 @@ impl End {
             backend: Backend(self.backend),
             shared_spans: self.shared,
             debug: false,
+            sampler: Some(SamplerTag::Const(true)),
             peer_observed: false,
         }
     }
@@ -170,8 +172,11 @@ fn run(ends: &[End], delay: impl Fn(usize, bool) -> u64) -> (Vec<Option<Place>>,
             id,
             parent,
             shared,
+            sampler,
             ..
         } = linked.span;
+        // Only roots say who decided.
+        assert_eq!(sampler.is_some(), parent.is_none() && !shared);
         let n = usize::try_from(linked.span.exchange.began.serial).unwrap();
         assert!(places[n].is_none());
         places[n] = Some(Place {
