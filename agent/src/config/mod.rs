@@ -4,7 +4,6 @@
 //! is an error. `[tracing]` is Traefik's and read as Traefik reads it. Every
 //! mistake of a file is found in one run and shown at its place.
 
-mod nearest;
 mod read;
 mod report;
 mod settings;
@@ -12,7 +11,7 @@ mod table;
 #[cfg(test)]
 mod tests;
 
-pub use nearest::nearest;
+pub use crate::nearest::nearest;
 pub use report::{Finding, Place, Report, Severity};
 pub use settings::{Admin, Agent, Capture, Export, Listen, Output, Settings};
 
