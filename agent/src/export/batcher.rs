@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::complaints::Complaints;
 use super::queue::{Batch, Sender};
-use super::{Encoder, Exporter, Span};
+use super::{Encoder, Exporter, Refused, Span};
 use crate::ledger::{BackendLedger, Undelivered};
 
 /// When a batch is handed over.
@@ -114,12 +114,17 @@ impl Exporter for Batcher {
         let before = self.batch.bytes.len();
         if let Err(error) = self.encoder.encode(span, &mut self.batch.bytes) {
             self.batch.bytes.truncate(before);
-            self.ledger.dropped.add(Undelivered::Encode, 1);
+            let reason = match error {
+                Refused::TooLarge { .. } => Undelivered::TooLarge,
+                Refused::Inexpressible(_) => Undelivered::Encode,
+            };
+            self.ledger.dropped.add(reason, 1);
             self.ledger.note_error(&error);
             return;
         }
         self.batch.spans += 1;
-        if self.batch.spans >= self.limits.spans || self.batch.bytes.len() >= self.limits.bytes {
+        let bytes = self.batch.bytes.len() + self.encoder.pending();
+        if self.batch.spans >= self.limits.spans || bytes >= self.limits.bytes {
             self.submit();
         } else if self.opened.is_none() {
             self.opened = Some(Instant::now());
@@ -152,7 +157,7 @@ mod tests {
     use super::*;
     use crate::export::queue::{QueueLimits, Receiver, queue};
     use crate::export::testing::typical;
-    use crate::export::{Queries, Refused, zipkin::Zipkin};
+    use crate::export::{Queries, zipkin::Zipkin};
     use crate::ledger::Ledger;
 
     fn batcher(limits: BatchLimits, spans: u64) -> (Batcher, Receiver, Arc<BackendLedger>) {
@@ -232,7 +237,11 @@ mod tests {
             fn encode(&mut self, span: &Span, batch: &mut Vec<u8>) -> Result<(), Refused> {
                 self.1 = !self.1;
                 self.0.encode(span, batch)?;
-                if self.1 { Err(Refused("odd")) } else { Ok(()) }
+                if self.1 {
+                    Err(Refused::Inexpressible("odd"))
+                } else {
+                    Ok(())
+                }
             }
             fn finish(&mut self, batch: &mut Vec<u8>) {
                 self.0.finish(batch);

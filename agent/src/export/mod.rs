@@ -10,11 +10,14 @@ mod bytes;
 mod complaints;
 mod console;
 pub mod content;
+pub mod cut;
+pub mod datagrams;
 pub mod delivery;
 mod discard;
 mod jsonl;
 mod name;
 mod output;
+pub mod partial;
 mod queue;
 mod span;
 #[cfg(test)]
@@ -58,6 +61,9 @@ pub trait Exporter: Send {
 ///
 /// An encoder that must group spans (by service, say) keeps them in buffers of
 /// its own and writes them in [`Encoder::finish`].
+///
+/// A datagram encoder's finished batch is a sequence of [`datagrams`]; every
+/// other encoder's is the body of one POST.
 pub trait Encoder: Send {
     /// Value of the `content-type` header.
     fn content_type(&self) -> &'static str;
@@ -66,14 +72,43 @@ pub trait Encoder: Send {
     ///
     /// # Errors
     ///
-    /// The span cannot be expressed; the batch is as if it had not been seen.
+    /// The span cannot be expressed; the batch, and what the encoder holds
+    /// back, are as if it had not been seen.
     fn encode(&mut self, span: &Span, batch: &mut Vec<u8>) -> Result<(), Refused>;
 
-    /// Ends a batch that holds at least one span.
+    /// Bytes of the current batch that the encoder holds back in buffers of
+    /// its own, and appends only in [`Encoder::finish`].
+    fn pending(&self) -> usize {
+        0
+    }
+
+    /// Ends a batch that holds at least one span: afterwards `batch` is what
+    /// is sent, and the encoder holds nothing back.
     fn finish(&mut self, batch: &mut Vec<u8>);
+
+    /// How some of a finished batch's spans are taken out of it, when the
+    /// server refuses the whole. By default they cannot be.
+    fn cut(&self) -> cut::Cut {
+        cut::whole
+    }
+
+    /// How a 2xx answer that refuses some of the spans is read. By default
+    /// there is none.
+    fn partial(&self) -> partial::ReadPartial {
+        partial::none
+    }
 }
 
 /// A span that an encoding cannot express, and why.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the span cannot be encoded: {0}")]
-pub struct Refused(pub &'static str);
+pub enum Refused {
+    /// It is larger than what can be sent at once; ledger: `too_large`.
+    #[error("the span does not fit into {limit} bytes")]
+    TooLarge {
+        /// Bytes that a span may have.
+        limit: usize,
+    },
+    /// Anything else; ledger: `encode`.
+    #[error("the span cannot be encoded: {0}")]
+    Inexpressible(&'static str),
+}

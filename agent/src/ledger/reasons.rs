@@ -121,6 +121,8 @@ reasons! {
         Shutdown "shutdown",
         /// The encoding cannot express the span.
         Encode "encode",
+        /// The span alone is larger than what can be sent at once.
+        TooLarge "too_large",
         /// The output was closed by its reader, or failed.
         Closed "closed",
     }

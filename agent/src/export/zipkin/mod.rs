@@ -31,6 +31,7 @@ use self::json::{MAX_NAME, MAX_VALUE, Value, end_value, is_clean};
 use self::number::{Clock, IpText, hex, push_u64, status};
 use self::peers::{Peer, Peers};
 use super::content::{Request, Tag, Visitor, Wording, visit_tags};
+use super::cut::{self, Cut};
 use super::{Encoder, Refused, Span};
 use crate::identify::Workload;
 use crate::units::Side;
@@ -107,6 +108,10 @@ impl Encoder for Zipkin {
 
     fn finish(&mut self, batch: &mut Vec<u8>) {
         batch.push(b']');
+    }
+
+    fn cut(&self) -> Cut {
+        cut::json
     }
 }
 
