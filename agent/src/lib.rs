@@ -9,6 +9,7 @@ pub mod assemble;
 pub mod capture;
 pub mod cli;
 pub mod config;
+pub mod decide;
 pub mod export;
 pub mod http;
 pub mod identify;

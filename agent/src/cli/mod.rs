@@ -10,10 +10,12 @@
 
 pub mod args;
 mod live;
+mod exits;
 pub mod pipeline;
 mod plan;
 mod replay;
 mod run;
+mod watch;
 
 use std::path::Path;
 use std::process::ExitCode;

@@ -9,34 +9,33 @@ use std::time::Instant;
 use hashbrown::HashMap;
 use rustc_hash::FxBuildHasher;
 
+use super::exits::Exits;
 use crate::assemble::{Began, Exchange, Output};
+use crate::decide::{Chosen, Decider, NotTraced, Plan, Sampling};
 use crate::export::Exporter;
-use crate::identify::Identify;
+use crate::identify::{Identify, Known};
 use crate::ledger::{self, Dropped, Ledger, NotSampled};
-use crate::link::{
-    Backend, ClockOffset, Decided, IdentityKey, Limits, Linked, Linker, Minter, Timing, TraceWidth,
-};
-use crate::policy::{NotSelected, OwnerVerdict, Selection};
-use crate::sample::{DecidedBy, Sampler, decide};
+use crate::link::{Backend, ClockOffset, Decided, IdentityKey, Limits, Linker, Minter, Timing};
+use crate::sample::{DecidedBy, Probabilistic, Sampler, decide};
 use crate::units::{MonoNanos, OwnerId};
 
-/// What the stages are told.
+/// What the stages are told for the whole run.
 #[derive(Clone, Debug, Default)]
 pub struct Options {
-    /// What is traced.
-    pub selection: Selection,
-    /// Decides where a request does not.
-    pub sampler: Sampler,
     /// Key of the wire identity.
     pub key: IdentityKey,
-    /// Width of new trace ids.
-    pub width: TraceWidth,
-    /// Both halves of a hop share one id.
-    pub shared_spans: bool,
-    /// All spans say `debug`.
-    pub debug: bool,
     /// How long exchanges are held for their other halves.
     pub timing: Timing,
+}
+
+/// What a reload changes.
+pub struct Update {
+    /// What is traced and to where from now on.
+    pub plan: Arc<Plan>,
+    /// Backends that are new.
+    pub opened: Vec<(Backend, Box<dyn Exporter>)>,
+    /// Backends that no plan needs any more.
+    pub retired: Vec<Backend>,
 }
 
 /// An owner that nothing is wanted of.
@@ -44,11 +43,12 @@ pub type OnIgnored = Box<dyn FnMut(OwnerId) + Send>;
 
 /// The stages behind `assemble`.
 pub struct Pipeline<I> {
-    options: Options,
     identify: I,
+    decider: Decider,
+    sampler: Sampler,
     minter: Minter,
     linker: Linker,
-    exporters: Vec<Box<dyn Exporter>>,
+    exits: Exits,
     ledger: Arc<Ledger>,
     /// Exchanges in flight that will yield no span, and why.
     refused: HashMap<u64, Refused, FxBuildHasher>,
@@ -60,30 +60,47 @@ pub struct Pipeline<I> {
 /// Why an exchange yields no span.
 #[derive(Clone, Copy, Debug)]
 enum Refused {
-    NotSelected(NotSelected),
+    NotSelected(ledger::NotSelected),
     NotSampled(NotSampled),
     Dropped(Dropped),
 }
 
 impl<I: Identify> Pipeline<I> {
-    /// A pipeline that ends in these exporters.
+    /// A pipeline that decides by this plan and ends in these exits.
     pub fn new(
         options: Options,
+        plan: Arc<Plan>,
         identify: I,
-        exporters: Vec<Box<dyn Exporter>>,
+        exits: Exits,
         ledger: Arc<Ledger>,
         clock: ClockOffset,
     ) -> Self {
         Self {
             minter: Minter::new(options.key),
             linker: Linker::new(options.timing, Limits::default(), clock),
-            options,
             identify,
-            exporters,
+            sampler: plan.sampler,
+            decider: Decider::new(plan),
+            exits,
             ledger,
             refused: HashMap::default(),
             on_ignored: None,
             target: None,
+        }
+    }
+
+    /// Decides by another plan from now on. Exchanges that have begun stay as
+    /// they were decided.
+    pub fn update(&mut self, update: Update) {
+        for (backend, exporter) in update.opened {
+            self.exits.open(backend, exporter);
+        }
+        if self.decider.plan().sampler != update.plan.sampler {
+            self.sampler = update.plan.sampler;
+        }
+        self.decider.replace(update.plan);
+        for backend in update.retired {
+            self.exits.retire(backend);
         }
     }
 
@@ -124,40 +141,30 @@ impl<I: Identify> Pipeline<I> {
 
     /// Tells the record time: what has settled becomes spans.
     pub fn advance(&mut self, now: MonoNanos) {
-        let Self {
-            linker,
-            exporters,
-            ledger,
-            ..
-        } = self;
-        linker.advance(now, |linked| export(exporters, ledger, &linked));
+        let (exits, ledger) = (&mut self.exits, &*self.ledger);
+        self.linker.advance(now, |linked| {
+            exits.export(linked.backend, &linked.span, ledger);
+        });
     }
 
     /// Tells the wall time: batches that waited long enough go out.
     pub fn tick(&mut self, now: Instant) {
-        for exporter in &mut self.exporters {
-            exporter.tick(now);
-        }
+        self.exits.tick(now);
     }
 
     /// Whether every output's reader has gone away.
     pub fn stopped(&self) -> bool {
-        !self.exporters.is_empty() && self.exporters.iter().all(|exporter| exporter.stopped())
+        self.exits.stopped()
     }
 
     /// Nothing more will come: everything that is finished goes out. Dropping
     /// the exporters then ends their workers.
     pub fn finish(mut self) {
-        let Self {
-            linker,
-            exporters,
-            ledger,
-            ..
-        } = &mut self;
-        linker.flush(|linked| export(exporters, ledger, &linked));
-        for exporter in exporters {
-            exporter.flush();
-        }
+        let (exits, ledger) = (&mut self.exits, &*self.ledger);
+        self.linker.flush(|linked| {
+            exits.export(linked.backend, &linked.span, ledger);
+        });
+        exits.flush();
     }
 
     fn began(&mut self, began: &Began) {
@@ -168,33 +175,33 @@ impl<I: Identify> Pipeline<I> {
     }
 
     fn admit(&mut self, began: &Began, target: &[u8]) -> Result<(), Refused> {
-        let local = began.local.map(|local| local.ip);
-        let Some(known) = self
-            .identify
-            .known(began.owner, began.pid, local, began.start)
-        else {
+        let Some(known) = find(&mut self.identify, &mut self.decider, began) else {
             return Err(Refused::Dropped(Dropped::UnknownOwner));
         };
-        if let OwnerVerdict::Ignore(reason) = self.options.selection.owner(known) {
-            if let Some(tell) = &mut self.on_ignored {
-                tell(began.owner);
+        let chosen = match self.decider.choose(known, began, target) {
+            Ok(chosen) => chosen,
+            Err(NotTraced { reason, forever }) => {
+                if forever && let Some(tell) = &mut self.on_ignored {
+                    tell(began.owner);
+                }
+                return Err(Refused::NotSelected(reason));
             }
-            return Err(Refused::NotSelected(reason));
-        }
-        self.options
-            .selection
-            .began(known, began)
-            .map_err(Refused::NotSelected)?;
-        self.options
-            .selection
-            .target(target)
-            .map_err(Refused::NotSelected)?;
-        let identity = self.minter.mint(began, self.options.width);
-        let verdict = decide(
-            began.context.decision,
-            &mut self.options.sampler,
-            identity.trace,
-        );
+        };
+        let Chosen {
+            workload,
+            route,
+            peer_observed,
+        } = chosen;
+        let identity = self.minter.mint(began, route.width);
+        let mut by_policy;
+        let sampler = match route.sampling {
+            Sampling::Configured => &mut self.sampler,
+            Sampling::Percent(percent) => {
+                by_policy = Sampler::Probabilistic(Probabilistic::new(percent / 100.0));
+                &mut by_policy
+            }
+        };
+        let verdict = decide(began.context.decision, sampler, identity.trace);
         if !verdict.sampled {
             return Err(Refused::NotSampled(match verdict.by {
                 DecidedBy::Request => NotSampled::Denied,
@@ -202,17 +209,19 @@ impl<I: Identify> Pipeline<I> {
             }));
         }
         let decided = Decided {
-            workload: Arc::clone(&known.workload),
+            workload,
             key: known.key,
-            backend: Backend::default(),
-            shared_spans: self.options.shared_spans,
-            debug: verdict.debug || self.options.debug,
+            backend: route.backend,
+            shared_spans: route.shared_spans,
+            debug: verdict.debug || route.debug,
             sampler: verdict.tag,
-            peer_observed: false,
+            peer_observed,
         };
         self.linker
             .began(began, identity, decided)
-            .map_err(|_full| Refused::Dropped(Dropped::Overload))
+            .map_err(|_full| Refused::Dropped(Dropped::Overload))?;
+        self.exits.hold(route.backend);
+        Ok(())
     }
 
     fn finished(&mut self, exchange: Box<Exchange>) {
@@ -223,7 +232,7 @@ impl<I: Identify> Pipeline<I> {
         }
         let exchanges = &self.ledger.exchanges;
         match self.refused.remove(&serial) {
-            Some(Refused::NotSelected(reason)) => exchanges.not_selected.add(in_ledger(reason), 1),
+            Some(Refused::NotSelected(reason)) => exchanges.not_selected.add(reason, 1),
             Some(Refused::NotSampled(reason)) => exchanges.not_sampled.add(reason, 1),
             Some(Refused::Dropped(reason)) => exchanges.dropped.add(reason, 1),
             None => exchanges.dropped.add(Dropped::Overload, 1),
@@ -231,23 +240,20 @@ impl<I: Identify> Pipeline<I> {
     }
 }
 
-fn export(exporters: &mut [Box<dyn Exporter>], ledger: &Ledger, linked: &Linked) {
-    ledger.exchanges.spans.add(1);
-    ledger
-        .exchanges
-        .copies
-        .add((exporters.len() as u64).saturating_sub(1));
-    for exporter in exporters {
-        exporter.export(&linked.span);
+/// The workload of an exchange, after the decider has got to know where it
+/// listens.
+fn find<'a, I: Identify>(
+    identify: &'a mut I,
+    decider: &mut Decider,
+    began: &Began,
+) -> Option<&'a Known> {
+    let local = began.local.map(|local| local.ip);
+    let (owner, pid, now) = (began.owner, began.pid, began.start);
+    let known = identify.known(owner, pid, local, now)?;
+    if decider.asks(known, now) {
+        let key = known.key;
+        let listens = identify.listening(owner, pid);
+        decider.learn(key, &listens, now);
     }
-}
-
-/// The ledger's name for a reason.
-fn in_ledger(reason: NotSelected) -> ledger::NotSelected {
-    match reason {
-        NotSelected::NotIncluded | NotSelected::Excluded => ledger::NotSelected::ExcludedWorkload,
-        NotSelected::Port => ledger::NotSelected::ExcludedPort,
-        NotSelected::Path => ledger::NotSelected::ExcludedPath,
-        NotSelected::Headerless => ledger::NotSelected::Headerless,
-    }
+    identify.known(owner, pid, local, now)
 }

@@ -71,13 +71,22 @@ pub(super) fn run_settings(args: &RunArgs) -> Result<Settings, PlanError> {
 /// What the stages are told.
 pub(super) fn pipeline(settings: &Settings, timing: Timing) -> pipeline::Options {
     pipeline::Options {
-        selection: settings.capture.selection.clone(),
-        sampler: Sampler::default(),
         key: settings.agent.identity_key,
-        width: settings.export.trace_width,
-        shared_spans: settings.export.shared_spans,
-        debug: settings.export.debug,
         timing,
+    }
+}
+
+/// What is traced, and to where.
+pub(super) fn plan(settings: &Settings) -> Plan {
+    Plan {
+        selection: settings.capture.selection.clone(),
+        destinations: Destinations::One(Route {
+            width: settings.export.trace_width,
+            shared_spans: settings.export.shared_spans,
+            debug: settings.export.debug,
+            ..Route::default()
+        }),
+        sampler: Sampler::default(),
     }
 }
 

@@ -78,19 +78,24 @@ impl Watch {
 fn look(paths: &[PathBuf]) -> Looks {
     let mut looks = Looks::new();
     for path in paths {
-        add(path, &mut looks);
-        // Links of a ConfigMap's folder lead to files, and so does `stat`.
-        for entry in fs::read_dir(path).into_iter().flatten().flatten() {
-            add(&entry.path(), &mut looks);
-        }
+        add(path, DEPTH, &mut looks);
     }
     looks
 }
 
-fn add(path: &Path, looks: &mut Looks) {
+/// Folders within folders that are looked into.
+const DEPTH: u32 = 16;
+
+fn add(path: &Path, depth: u32, looks: &mut Looks) {
+    // Follows links: those of a ConfigMap's folder lead to its files.
     let Ok(meta) = fs::metadata(path) else {
         return;
     };
+    if meta.is_dir() && depth > 0 {
+        for entry in fs::read_dir(path).into_iter().flatten().flatten() {
+            add(&entry.path(), depth - 1, looks);
+        }
+    }
     let look = Look {
         device: meta.dev(),
         inode: meta.ino(),

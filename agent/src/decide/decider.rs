@@ -108,7 +108,7 @@ impl Decider {
             Destinations::Policies(policies) => self.members.any(policies, known, now),
         };
         let workload = match &selected {
-            Some(selected) => name(&mut self.members, &self.plan, known, selected),
+            Some(selected) => name(&mut self.members, known, selected),
             None => Arc::clone(&known.workload),
         };
         Standing {
@@ -139,7 +139,7 @@ impl Decider {
                 route: route.clone(),
                 peer_observed: false,
             },
-            Destinations::Policies(policies) => by_policy(members, policies, plan, known, began)?,
+            Destinations::Policies(policies) => by_policy(members, policies, known, began)?,
         };
         let narrowed = selection
             .began(known, began)
@@ -154,7 +154,6 @@ impl Decider {
 fn by_policy(
     members: &mut Members,
     policies: &Policies,
-    plan: &Plan,
     known: &Known,
     began: &Began,
 ) -> Result<Chosen, NotTraced> {
@@ -184,7 +183,7 @@ fn by_policy(
         && route.shared_spans
         && peer_is_observed(policies, &selected, route, began);
     Ok(Chosen {
-        workload: name(members, plan, known, &selected),
+        workload: name(members, known, &selected),
         route: route.clone(),
         peer_observed,
     })
@@ -202,8 +201,8 @@ fn route(selected: &Selected) -> Result<&Route, NotTraced> {
 }
 
 /// What a Dataplane calls a workload, unless the configuration names all.
-fn name(members: &mut Members, plan: &Plan, known: &Known, selected: &Selected) -> Arc<Workload> {
-    if plan.service.is_some() || known.workload.kind == WorkloadKind::Configured {
+fn name(members: &mut Members, known: &Known, selected: &Selected) -> Arc<Workload> {
+    if known.workload.kind == WorkloadKind::Configured {
         return Arc::clone(&known.workload);
     }
     members.named(known, selected)

@@ -11,4 +11,4 @@ mod plan;
 mod tests;
 
 pub use decider::{Chosen, Decider, NotTraced, Standing};
-pub use plan::{Destinations, Plan, Policies, Route, Selected};
+pub use plan::{Destinations, Plan, Policies, Route, Sampling, Selected};

@@ -8,7 +8,7 @@ use rustc_hash::FxBuildHasher;
 
 use crate::link::{Backend, TraceWidth};
 use crate::policy::{Dataplane, Decision, Engine, Selection, TracingBackend};
-use crate::sample::SamplerConfig;
+use crate::sample::Sampler;
 
 /// What a configuration and its resources come to.
 #[derive(Debug, Default)]
@@ -17,8 +17,8 @@ pub struct Plan {
     pub selection: Selection,
     /// Where spans go.
     pub destinations: Destinations,
-    /// The service of every span; otherwise each workload's own name.
-    pub service: Option<Arc<str>>,
+    /// Decides where neither a request nor a policy does.
+    pub sampler: Sampler,
 }
 
 /// Where spans go.
@@ -42,7 +42,7 @@ pub struct Route {
     /// Where they go.
     pub backend: Backend,
     /// Decides where a request does not.
-    pub sampler: SamplerConfig,
+    pub sampling: Sampling,
     /// Both halves of a hop share one id.
     pub shared_spans: bool,
     /// Width of new trace ids.
@@ -51,12 +51,22 @@ pub struct Route {
     pub debug: bool,
 }
 
+/// Who decides where a request does not.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub enum Sampling {
+    /// [`Plan::sampler`].
+    #[default]
+    Configured,
+    /// The backend of a `Mesh`: this share of the traces, in percent.
+    Percent(f64),
+}
+
 impl Default for Route {
     /// Everything, to [`Backend`] 0, with wide ids that are not shared.
     fn default() -> Self {
         Self {
             backend: Backend::default(),
-            sampler: SamplerConfig::default(),
+            sampling: Sampling::Configured,
             shared_spans: false,
             width: TraceWidth::Bits128,
             debug: false,
