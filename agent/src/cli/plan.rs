@@ -4,7 +4,8 @@ use std::io::{self, IsTerminal};
 use std::sync::Arc;
 
 use super::args::{Common, RunArgs};
-use super::pipeline;
+use super::{exits, pipeline};
+use crate::decide::{Destinations, Plan, Route};
 use crate::assemble;
 use crate::config::{self, LoadError, Output, Settings};
 use crate::export::delivery::{Delivery, Retry, Target, TargetError, Timeouts, Worker};
@@ -102,7 +103,7 @@ pub(super) fn assembler(settings: &Settings) -> assemble::Options {
 
 /// Where spans go: ends for the pipeline, and workers for the runtime.
 pub(super) struct Exits {
-    pub(super) exporters: Vec<Box<dyn Exporter>>,
+    pub(super) exits: exits::Exits,
     pub(super) workers: Vec<Worker>,
 }
 
@@ -113,9 +114,11 @@ pub(super) fn exits(settings: &Settings, ledger: &Arc<Ledger>) -> Result<Exits, 
     } else {
         Queries::AsSent
     };
-    let mut exits = Exits {
+    struct Printed {
+        exporters: Vec<Box<dyn Exporter>>,
+    }
+    let mut exits = Printed {
         exporters: Vec::new(),
-        workers: Vec::new(),
     };
     match settings.export.output() {
         Output::None if settings.export.zipkin.is_some() => {}
@@ -132,13 +135,15 @@ pub(super) fn exits(settings: &Settings, ledger: &Arc<Ledger>) -> Result<Exits, 
             exits.exporters.push(Box::new(lines));
         }
     }
+    let mut workers = Vec::new();
+    let mut exits = exits::Exits::new(exits.exporters);
     if let Some(url) = &settings.export.zipkin {
         let (batcher, worker) = delivery(settings, Target::parse(url)?)
             .start(Box::new(Zipkin::new(queries)), ledger.backend("zipkin"));
-        exits.exporters.push(Box::new(batcher));
-        exits.workers.push(worker);
+        exits.open(crate::link::Backend::default(), Box::new(batcher));
+        workers.push(worker);
     }
-    Ok(exits)
+    Ok(Exits { exits, workers })
 }
 
 fn delivery(settings: &Settings, target: Target) -> Delivery {

@@ -30,7 +30,7 @@ pub(super) fn run(args: &ReplayArgs) -> Result<(), RunError> {
     let ledger = Ledger::new();
     let runtime = runtime()?;
     runtime.block_on(async {
-        let Exits { exporters, workers } = plan::exits(&settings, &ledger)?;
+        let Exits { exits, workers } = plan::exits(&settings, &ledger)?;
         let workers: Vec<_> = workers
             .into_iter()
             .map(|worker| tokio::spawn(worker.run()))
@@ -45,8 +45,9 @@ pub(super) fn run(args: &ReplayArgs) -> Result<(), RunError> {
         let identify = AddressIdentifier::new(settings.agent.service.clone(), node);
         let mut pipeline = Pipeline::new(
             plan::pipeline(&settings, Timing::default()),
+            Arc::new(plan::plan(&settings)),
             identify,
-            exporters,
+            exits,
             Arc::clone(&ledger),
             // A capture has calendar times.
             ClockOffset(0),

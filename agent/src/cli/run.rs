@@ -41,7 +41,7 @@ pub(super) fn run(args: &RunArgs) -> Result<(), RunError> {
         if let Some(admin) = &admin {
             tracing::info!("admin port at {}", admin.address());
         }
-        let Exits { exporters, workers } = plan::exits(&settings, &ledger)?;
+        let Exits { exits, workers } = plan::exits(&settings, &ledger)?;
         let workers: Vec<_> = workers
             .into_iter()
             .map(|worker| tokio::spawn(worker.run()))
@@ -53,8 +53,9 @@ pub(super) fn run(args: &RunArgs) -> Result<(), RunError> {
         });
         let pipeline = Pipeline::new(
             plan::pipeline(&settings, Timing::default()),
+            Arc::new(plan::plan(&settings)),
             identify,
-            exporters,
+            exits,
             Arc::clone(&ledger),
             clock_offset(),
         );

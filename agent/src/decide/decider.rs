@@ -230,7 +230,7 @@ fn destination(policies: &Policies, caller: &Selected, began: &Began) -> Option<
     if let Some(service) = outbound.and_then(|outbound| outbound.service.as_ref()) {
         return Some(engine.service_protocol(mesh, service));
     }
-    let endpoints = engine.endpoints_at(peer.ip, peer.port);
+    let endpoints = engine.endpoints_at((peer.ip, peer.port).into());
     endpoints
         .iter()
         .filter(|endpoint| endpoint.dataplane.mesh == *mesh)

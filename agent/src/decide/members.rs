@@ -52,7 +52,7 @@ impl Members {
     ) {
         let found = listens
             .iter()
-            .find_map(|at| policies.listening_at(at.ip(), at.port()));
+            .find_map(|at| policies.listening_at(*at));
         let selected = found.map(|(selected, _)| Arc::clone(selected));
         self.insert(key, selected, now);
     }
@@ -66,7 +66,7 @@ impl Members {
         local: Option<Endpoint>,
         now: MonoNanos,
     ) -> Option<(Arc<Selected>, Option<usize>)> {
-        let found = local.and_then(|local| policies.listening_at(local.ip, local.port));
+        let found = local.and_then(|local| policies.listening_at((local.ip, local.port).into()));
         match found {
             Some((selected, inbound)) => {
                 let member = self.known.get(&known.key);

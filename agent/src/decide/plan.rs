@@ -1,6 +1,6 @@
 //! What is traced, and to where: one generation of it.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use hashbrown::{HashMap, HashSet};
@@ -142,10 +142,10 @@ impl Policies {
     /// The Dataplane whose process listens here, and which of its inbounds
     /// that is.
     #[must_use]
-    pub fn listening_at(&self, ip: IpAddr, port: u16) -> Option<(&Arc<Selected>, Option<usize>)> {
+    pub fn listening_at(&self, address: SocketAddr) -> Option<(&Arc<Selected>, Option<usize>)> {
         let found = self
             .engine
-            .dataplane_at(ip, port, |address| self.own.contains(&address))?;
+            .dataplane_at(address, |ip| self.own.contains(&ip))?;
         Some((self.of(&found.dataplane)?, found.inbound))
     }
 
