@@ -116,7 +116,9 @@ impl Exits {
 
     // There are few, most often one.
     fn of(&mut self, backend: Backend) -> Option<&mut Exit> {
-        self.backends.iter_mut().find(|exit| exit.backend == backend)
+        self.backends
+            .iter_mut()
+            .find(|exit| exit.backend == backend)
     }
 
     fn all(&mut self) -> impl Iterator<Item = &mut Box<dyn Exporter>> {
@@ -180,8 +182,17 @@ mod tests {
         assert_eq!(
             *notes.lock().unwrap(),
             [
-                "all span", "two span", "all span", "one span", "all span", "one span",
-                "one flush", "one end", "two flush", "two end", "all span",
+                "all span",
+                "two span",
+                "all span",
+                "one span",
+                "all span",
+                "one span",
+                "one flush",
+                "one end",
+                "two flush",
+                "two end",
+                "all span",
             ]
         );
         assert_eq!(ledger.exchanges.spans.get(), 4);

@@ -9,8 +9,8 @@
 )]
 
 pub mod args;
-mod live;
 mod exits;
+mod live;
 pub mod pipeline;
 mod plan;
 mod replay;

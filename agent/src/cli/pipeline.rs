@@ -10,13 +10,14 @@ use hashbrown::HashMap;
 use rustc_hash::FxBuildHasher;
 
 use super::exits::Exits;
-use crate::assemble::{Began, Exchange, Output};
+use crate::assemble::{Began, Exchange, Output, Text};
 use crate::decide::{Chosen, Decider, NotTraced, Plan, Sampling};
-use crate::export::Exporter;
+use crate::export::content::Request;
+use crate::export::{Exporter, Wording};
 use crate::identify::{Identify, Known};
-use crate::ledger::{self, Dropped, Ledger, NotSampled};
+use crate::ledger::{self, Dropped, Event, Ledger, NotSampled};
 use crate::link::{Backend, ClockOffset, Decided, IdentityKey, Limits, Linker, Minter, Timing};
-use crate::sample::{DecidedBy, Probabilistic, Sampler, decide};
+use crate::sample::{DecidedBy, Sampler, SamplerCounters, SamplerVerdict, decide};
 use crate::units::{MonoNanos, OwnerId};
 
 /// What the stages are told for the whole run.
@@ -32,6 +33,8 @@ pub struct Options {
 pub struct Update {
     /// What is traced and to where from now on.
     pub plan: Arc<Plan>,
+    /// Another sampler, if it is another.
+    pub sampler: Option<Sampler>,
     /// Backends that are new.
     pub opened: Vec<(Backend, Box<dyn Exporter>)>,
     /// Backends that no plan needs any more.
@@ -55,6 +58,8 @@ pub struct Pipeline<I> {
     on_ignored: Option<OnIgnored>,
     /// Of the request that begins next, if paths decide anything.
     target: Option<Box<[u8]>>,
+    /// The same request's line, if names decide anything.
+    line: Box<Text>,
 }
 
 /// Why an exchange yields no span.
@@ -70,6 +75,7 @@ impl<I: Identify> Pipeline<I> {
     pub fn new(
         options: Options,
         plan: Arc<Plan>,
+        sampler: Sampler,
         identify: I,
         exits: Exits,
         ledger: Arc<Ledger>,
@@ -79,13 +85,14 @@ impl<I: Identify> Pipeline<I> {
             minter: Minter::new(options.key),
             linker: Linker::new(options.timing, Limits::default(), clock),
             identify,
-            sampler: plan.sampler,
+            sampler,
             decider: Decider::new(plan),
             exits,
             ledger,
             refused: HashMap::default(),
             on_ignored: None,
             target: None,
+            line: Box::default(),
         }
     }
 
@@ -95,8 +102,9 @@ impl<I: Identify> Pipeline<I> {
         for (backend, exporter) in update.opened {
             self.exits.open(backend, exporter);
         }
-        if self.decider.plan().sampler != update.plan.sampler {
-            self.sampler = update.plan.sampler;
+        if let Some(sampler) = update.sampler {
+            self.account();
+            self.sampler = sampler;
         }
         self.decider.replace(update.plan);
         for backend in update.retired {
@@ -124,7 +132,7 @@ impl<I: Identify> Pipeline<I> {
     pub fn take(&mut self, output: Output) {
         match output {
             Output::Target(target) => self.target = Some(target),
-            Output::Line(_) => {}
+            Output::Line(line) => self.line = line,
             Output::Began(began) => self.began(&began),
             Output::Finished(exchange) => self.finished(exchange),
             Output::Opaque {
@@ -150,6 +158,15 @@ impl<I: Identify> Pipeline<I> {
     /// Tells the wall time: batches that waited long enough go out.
     pub fn tick(&mut self, now: Instant) {
         self.exits.tick(now);
+        self.account();
+    }
+
+    /// Brings what the stages count themselves into the ledger.
+    fn account(&mut self) {
+        let SamplerCounters { forgotten, crowded } = self.sampler.take_counters();
+        let events = &self.ledger.events;
+        events.add(Event::SamplerForgot, forgotten);
+        events.add(Event::SamplingCrowded, crowded);
     }
 
     /// Whether every output's reader has gone away.
@@ -160,6 +177,7 @@ impl<I: Identify> Pipeline<I> {
     /// Nothing more will come: everything that is finished goes out. Dropping
     /// the exporters then ends their workers.
     pub fn finish(mut self) {
+        self.account();
         let (exits, ledger) = (&mut self.exits, &*self.ledger);
         self.linker.flush(|linked| {
             exits.export(linked.backend, &linked.span, ledger);
@@ -193,19 +211,29 @@ impl<I: Identify> Pipeline<I> {
             peer_observed,
         } = chosen;
         let identity = self.minter.mint(began, route.width);
-        let mut by_policy;
-        let sampler = match route.sampling {
-            Sampling::Configured => &mut self.sampler,
-            Sampling::Percent(percent) => {
-                by_policy = Sampler::Probabilistic(Probabilistic::new(percent / 100.0));
-                &mut by_policy
-            }
+        let (sampler, line) = (&mut self.sampler, &self.line);
+        let wording = Wording {
+            name_limit: self.decider.plan().name_limit,
+            ..Wording::default()
         };
-        let verdict = decide(began.context.decision, sampler, identity.trace);
+        let verdict = decide(began.context.decision, || match route.sampling {
+            Sampling::Configured => {
+                let operation = |name: &mut Vec<u8>| {
+                    Request::line(line, wording).name(|piece| name.extend(piece))
+                };
+                sampler.decide(&workload.service, operation, identity.trace, began.start)
+            }
+            Sampling::Percentage(percentage) => SamplerVerdict {
+                sampled: percentage.sample(identity.trace),
+                limited: false,
+                tag: None,
+            },
+        });
         if !verdict.sampled {
             return Err(Refused::NotSampled(match verdict.by {
                 DecidedBy::Request => NotSampled::Denied,
                 DecidedBy::Sampler => NotSampled::Sampler,
+                DecidedBy::RateLimit => NotSampled::RateLimit,
             }));
         }
         let decided = Decided {

@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use super::args::{Common, RunArgs};
 use super::{exits, pipeline};
-use crate::decide::{Destinations, Plan, Route};
 use crate::assemble;
 use crate::config::{self, LoadError, Output, Settings};
+use crate::decide::{Destinations, Plan, Route};
 use crate::export::delivery::{Delivery, Retry, Target, TargetError, Timeouts, Worker};
 use crate::export::zipkin::Zipkin;
 use crate::export::{BatchLimits, Console, Discard, Exporter, JsonLines, Queries, QueueLimits};
@@ -15,7 +15,7 @@ use crate::http::context::Order;
 use crate::ledger::Ledger;
 use crate::link::Timing;
 use crate::policy::{EmptyPattern, Glob};
-use crate::sample::Sampler;
+use crate::sample::SamplerConfig;
 
 /// Why nothing is run.
 #[derive(Debug, thiserror::Error)]
@@ -87,7 +87,8 @@ pub(super) fn plan(settings: &Settings) -> Plan {
             debug: settings.export.debug,
             ..Route::default()
         }),
-        sampler: Sampler::default(),
+        sampler: SamplerConfig::default(),
+        name_limit: None,
     }
 }
 

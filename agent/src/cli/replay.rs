@@ -46,6 +46,7 @@ pub(super) fn run(args: &ReplayArgs) -> Result<(), RunError> {
         let mut pipeline = Pipeline::new(
             plan::pipeline(&settings, Timing::default()),
             Arc::new(plan::plan(&settings)),
+            crate::sample::Sampler::default(),
             identify,
             exits,
             Arc::clone(&ledger),

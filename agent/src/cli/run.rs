@@ -54,6 +54,7 @@ pub(super) fn run(args: &RunArgs) -> Result<(), RunError> {
         let pipeline = Pipeline::new(
             plan::pipeline(&settings, Timing::default()),
             Arc::new(plan::plan(&settings)),
+            crate::sample::Sampler::default(),
             identify,
             exits,
             Arc::clone(&ledger),

@@ -241,17 +241,15 @@ fn destination(policies: &Policies, caller: &Selected, began: &Began) -> Option<
 }
 
 /// Whether the caller's half of a request is reported to the same backend.
-fn peer_is_observed(
-    policies: &Policies,
-    server: &Selected,
-    route: &Route,
-    began: &Began,
-) -> bool {
+fn peer_is_observed(policies: &Policies, server: &Selected, route: &Route, began: &Began) -> bool {
     let Some(caller) = began.peer.and_then(|peer| policies.at(peer.ip)) else {
         return false;
     };
     caller.dataplane.mesh == server.dataplane.mesh
-        && caller.route.as_ref().is_some_and(|of| of.backend == route.backend)
+        && caller
+            .route
+            .as_ref()
+            .is_some_and(|of| of.backend == route.backend)
 }
 
 /// The ledger's name for a reason.

@@ -50,9 +50,7 @@ impl Members {
         listens: &[SocketAddr],
         now: MonoNanos,
     ) {
-        let found = listens
-            .iter()
-            .find_map(|at| policies.listening_at(*at));
+        let found = listens.iter().find_map(|at| policies.listening_at(*at));
         let selected = found.map(|(selected, _)| Arc::clone(selected));
         self.insert(key, selected, now);
     }

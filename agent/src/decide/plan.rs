@@ -6,9 +6,10 @@ use std::sync::Arc;
 use hashbrown::{HashMap, HashSet};
 use rustc_hash::FxBuildHasher;
 
+use crate::export::NameLimit;
 use crate::link::{Backend, TraceWidth};
 use crate::policy::{Dataplane, Decision, Engine, Selection, TracingBackend};
-use crate::sample::Sampler;
+use crate::sample::{Percentage, SamplerConfig};
 
 /// What a configuration and its resources come to.
 #[derive(Debug, Default)]
@@ -18,7 +19,9 @@ pub struct Plan {
     /// Where spans go.
     pub destinations: Destinations,
     /// Decides where neither a request nor a policy does.
-    pub sampler: Sampler,
+    pub sampler: SamplerConfig,
+    /// How long the names are that the sampler is told.
+    pub name_limit: Option<NameLimit>,
 }
 
 /// Where spans go.
@@ -57,8 +60,8 @@ pub enum Sampling {
     /// [`Plan::sampler`].
     #[default]
     Configured,
-    /// The backend of a `Mesh`: this share of the traces, in percent.
-    Percent(f64),
+    /// The backend of a `Mesh`: this share of the traces.
+    Percentage(Percentage),
 }
 
 impl Default for Route {

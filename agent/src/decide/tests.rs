@@ -8,6 +8,7 @@ use crate::identify::{Known, Origin, Workload, WorkloadKey, WorkloadKind};
 use crate::ledger::NotSelected;
 use crate::link::Backend;
 use crate::policy::{Engine, Resources, Selection};
+use crate::sample::Percentage;
 use crate::units::{Endpoint, MonoNanos, OwnerId, Side, WireId};
 use std::sync::Arc;
 
@@ -100,7 +101,7 @@ fn policies() -> Policies {
         };
         Some(Route {
             backend: number,
-            sampling: Sampling::Percent(backend.sampling),
+            sampling: Sampling::Percentage(Percentage::new(backend.sampling)),
             shared_spans: number == MAIN,
             ..Route::default()
         })
@@ -175,7 +176,9 @@ fn choose(
 
 #[test]
 fn servers_go_where_their_policy_says() {
-    use NotSelected::{NoDataplane, NoInbound, NoPolicy, NotHttp, UnknownBackend, UnsupportedBackend};
+    use NotSelected::{
+        NoDataplane, NoInbound, NoPolicy, NotHttp, UnknownBackend, UnsupportedBackend,
+    };
     let stranger = "192.0.2.1:4000";
     let ok = |service: &str, backend, observed| Ok((service.to_owned(), backend, observed));
     for (local, peer, expected) in [
@@ -249,7 +252,13 @@ fn in_a_capture_an_address_finds_its_dataplane() {
     let ip: IpAddr = "10.0.0.7".parse().unwrap();
     let host = known(2, Origin::Address(ip));
     assert!(!decider.asks(&host, MonoNanos(1)));
-    let got = choose(&mut decider, &host, Side::Client, "10.0.0.7:4000", "10.0.0.2:80");
+    let got = choose(
+        &mut decider,
+        &host,
+        Side::Client,
+        "10.0.0.7:4000",
+        "10.0.0.2:80",
+    );
     assert_eq!(got, Ok(("web".to_owned(), MAIN, false)));
     let standing = decider.standing(&host, MonoNanos(1));
     assert_eq!(&*standing.service, "web");
@@ -290,7 +299,13 @@ fn selectors_narrow_what_policies_choose() {
     let mut decider = Decider::new(Arc::new(plan));
     let process = process();
     let stranger = "192.0.2.1:4000";
-    let got = choose(&mut decider, &process, Side::Server, "10.0.0.2:80", stranger);
+    let got = choose(
+        &mut decider,
+        &process,
+        Side::Server,
+        "10.0.0.2:80",
+        stranger,
+    );
     assert_eq!(got, Err((NotSelected::ExcludedPort, false)));
     let began = began(Side::Server, "10.0.0.1:8080", stranger);
     let health = decider.choose(&process, &began, b"/healthz").unwrap_err();
@@ -309,13 +324,25 @@ fn without_policies_all_goes_one_way() {
         ..Plan::default()
     }));
     assert!(!decider.asks(&process(), MonoNanos(1)));
-    let got = choose(&mut decider, &process(), Side::Client, "192.0.2.1:1", "192.0.2.2:2");
+    let got = choose(
+        &mut decider,
+        &process(),
+        Side::Client,
+        "192.0.2.1:1",
+        "192.0.2.2:2",
+    );
     assert_eq!(got, Ok(("process".to_owned(), Backend(3), false)));
     // Another plan, and nothing of the first is left.
     decider.replace(Arc::new(Plan {
         destinations: Destinations::Policies(policies()),
         ..Plan::default()
     }));
-    let got = choose(&mut decider, &process(), Side::Server, "10.0.0.2:80", "192.0.2.2:2");
+    let got = choose(
+        &mut decider,
+        &process(),
+        Side::Server,
+        "10.0.0.2:80",
+        "192.0.2.2:2",
+    );
     assert_eq!(got, Ok(("eu".to_owned(), EU, false)));
 }
