@@ -14,14 +14,23 @@ pub mod cut;
 pub mod datagrams;
 pub mod delivery;
 mod discard;
+mod groups;
+pub mod jaeger;
 mod jsonl;
+mod known;
 mod name;
+mod number;
+pub mod otlp;
 mod output;
 pub mod partial;
+mod proto;
+pub mod protocol;
 mod queue;
 mod span;
 #[cfg(test)]
 pub(crate) mod testing;
+mod text;
+mod varint;
 pub mod zipkin;
 
 use std::time::Instant;
@@ -32,6 +41,7 @@ pub use content::{Queries, Wording};
 pub use discard::Discard;
 pub use jsonl::JsonLines;
 pub use name::NameLimit;
+pub use protocol::Protocol;
 pub use queue::QueueLimits;
 pub use span::Span;
 
