@@ -54,6 +54,13 @@ impl Assembler {
         while self.sink.is_full() && self.evict(out) {}
     }
 
+    /// Gives out targets and request lines from now on, or no longer; see
+    /// [`Options::targets`] and [`Options::lines`].
+    pub fn give_out(&mut self, targets: bool, lines: bool) {
+        self.sink.options.targets = targets;
+        self.sink.options.lines = lines;
+    }
+
     /// What the source is asked to do since the last call.
     pub fn commands(&mut self) -> std::vec::Drain<'_, Command> {
         self.sink.commands.drain(..)

@@ -76,6 +76,10 @@ pub struct Common {
     /// `nodespan.toml`.
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
+    /// A file or folder of resources (`Mesh`, `TrafficTrace`, `Dataplane`);
+    /// may be repeated.
+    #[arg(long, value_name = "PATH")]
+    pub resources: Vec<PathBuf>,
     /// Service of every span; otherwise each workload has its own name.
     #[arg(long, value_name = "NAME")]
     pub service: Option<String>,

@@ -2,13 +2,13 @@
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use agent_ebpf::{Counter, Verdict};
 
-use super::pipeline::Pipeline;
+use super::pipeline::{Pipeline, Update};
 use crate::assemble::{Assembler, Output};
 use crate::capture::live::{Control, Gauges, Live, LiveError};
 use crate::capture::{Command, Event};
@@ -46,7 +46,8 @@ impl Threads {
         assembler: Assembler,
         pipeline: Pipeline<Identifier>,
         control: Control,
-        ports: Vec<u16>,
+        wishes: Arc<Wishes>,
+        updates: Receiver<Update>,
         stop: &Arc<AtomicBool>,
         ledger: &Arc<Ledger>,
     ) -> std::io::Result<Self> {
@@ -56,7 +57,7 @@ impl Threads {
         let reader = thread::Builder::new()
             .name("reader".to_owned())
             .spawn(move || {
-                let outcome = read(live, assembler, &sender, &ports, &asked_to_stop, &accounts);
+                let outcome = read(live, assembler, &sender, &wishes, &asked_to_stop, &accounts);
                 if let Err(error) = outcome {
                     tracing::error!("the reader ends: {error}");
                 }
@@ -65,7 +66,7 @@ impl Threads {
         let asked_to_stop = Arc::clone(stop);
         let stages = thread::Builder::new()
             .name("stages".to_owned())
-            .spawn(move || run_stages(pipeline, control, &receiver, &asked_to_stop))?;
+            .spawn(move || run_stages(pipeline, control, &receiver, &updates, &asked_to_stop))?;
         Ok(Self { reader, stages })
     }
 
@@ -81,7 +82,7 @@ fn read(
     mut live: Live,
     mut assembler: Assembler,
     sender: &SyncSender<Batch>,
-    ports: &[u16],
+    wishes: &Wishes,
     stop: &AtomicBool,
     ledger: &Ledger,
 ) -> Result<(), LiveError> {
@@ -89,8 +90,14 @@ fn read(
     let mut gone = Vec::new();
     let mut unwanted = Vec::new();
     let mut expired_at = now();
+    let mut generation = None;
+    let mut ports = Vec::new();
     loop {
         let stopping = stop.load(Ordering::Relaxed);
+        if let Some(wish) = wishes.since(&mut generation) {
+            ports = wish.ports;
+            assembler.give_out(wish.targets, wish.lines);
+        }
         let read = live.drain(BUDGET, |record| {
             match record.event {
                 Event::Closed { .. } => gone.push(record.socket),
@@ -138,26 +145,63 @@ fn read(
     }
 }
 
+/// What a configuration wants of the reader; a reload changes it.
+#[derive(Debug, Default)]
+pub(super) struct Wishes {
+    generation: AtomicU64,
+    wish: Mutex<Wish>,
+}
+
+/// See [`Wishes`].
+#[derive(Clone, Debug, Default)]
+pub(super) struct Wish {
+    /// Server ports; all if empty. Connections that are known already stay as
+    /// they are.
+    pub(super) ports: Vec<u16>,
+    /// See [`crate::assemble::Options::targets`].
+    pub(super) targets: bool,
+    /// See [`crate::assemble::Options::lines`].
+    pub(super) lines: bool,
+}
+
+impl Wishes {
+    /// Wants something else from now on.
+    pub(super) fn set(&self, wish: Wish) {
+        *self.wish.lock().unwrap_or_else(PoisonError::into_inner) = wish;
+        self.generation.fetch_add(1, Ordering::Release);
+    }
+
+    /// What is wanted, if that has changed.
+    fn since(&self, seen: &mut Option<u64>) -> Option<Wish> {
+        let generation = self.generation.load(Ordering::Acquire);
+        if *seen == Some(generation) {
+            return None;
+        }
+        *seen = Some(generation);
+        Some(self.wish.lock().unwrap_or_else(PoisonError::into_inner).clone())
+    }
+}
+
 fn run_stages(
     mut pipeline: Pipeline<Identifier>,
     control: Control,
     receiver: &Receiver<Batch>,
+    updates: &Receiver<Update>,
     stop: &AtomicBool,
 ) {
-    let control = Arc::new(Mutex::new(control));
-    let teller = Arc::clone(&control);
-    pipeline.on_ignored(Box::new(move |owner| tell(&teller, owner, Verdict::Ignore)));
-    let mut known = KnownOwners::default();
+    let owners = Arc::new(Mutex::new(Owners::new(control)));
+    let teller = Arc::clone(&owners);
+    pipeline.on_ignored(Box::new(move |owner| lock(&teller).ignore(owner)));
     let mut clock_at = Instant::now();
     loop {
         match receiver.recv_timeout(NAP) {
             Ok(batch) => {
                 for output in batch.outputs {
                     if let Output::Opaque { owner, pid, .. } = output {
-                        known.meet(&mut pipeline, &control, owner, pid, batch.now);
+                        meet(&owners, &mut pipeline, owner, pid, batch.now);
                     }
                     if let Output::Began(began) = &output {
-                        known.meet(&mut pipeline, &control, began.owner, began.pid, began.start);
+                        meet(&owners, &mut pipeline, began.owner, began.pid, began.start);
                     }
                     pipeline.take(output);
                 }
@@ -165,6 +209,10 @@ fn run_stages(
             }
             Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => break,
+        }
+        while let Ok(update) = updates.try_recv() {
+            pipeline.update(update);
+            lock(&owners).ask_again();
         }
         pipeline.tick(Instant::now());
         if clock_at.elapsed() > CLOCK {
@@ -183,46 +231,86 @@ fn run_stages(
 const CLOCK: Duration = Duration::from_secs(10);
 
 /// Owners that the kernel side has been told about.
-#[derive(Default)]
-struct KnownOwners {
-    met: hashbrown::HashSet<OwnerId, rustc_hash::FxBuildHasher>,
+struct Owners {
+    control: Control,
+    met: OwnerSet,
+    ignored: OwnerSet,
 }
+
+type OwnerSet = hashbrown::HashSet<OwnerId, rustc_hash::FxBuildHasher>;
 
 /// Owners remembered; beyond that all are forgotten and told again.
 const MET: usize = 16384;
 
-impl KnownOwners {
-    /// At first sight of an owner, says whether its cgroup is one workload or
-    /// holds several.
-    fn meet(
-        &mut self,
-        pipeline: &mut Pipeline<Identifier>,
-        control: &Mutex<Control>,
-        owner: OwnerId,
-        pid: u32,
-        now: MonoNanos,
-    ) {
+impl Owners {
+    fn new(control: Control) -> Self {
+        Self {
+            control,
+            met: OwnerSet::default(),
+            ignored: OwnerSet::default(),
+        }
+    }
+
+    /// Whether an owner is seen for the first time.
+    fn is_new(&mut self, owner: OwnerId) -> bool {
         if self.met.contains(&owner) {
-            return;
+            return false;
         }
         if self.met.len() >= MET {
             self.met.clear();
         }
         self.met.insert(owner);
-        let verdict = match pipeline.identify().granularity(owner, pid, now) {
-            Granularity::PerCgroup => Verdict::Watch,
-            Granularity::PerProcess if owner.0 & agent_ebpf::OWNER_PROCESS != 0 => Verdict::Watch,
-            Granularity::PerProcess => Verdict::PerProcess,
-        };
-        tell(control, owner, verdict);
+        true
+    }
+
+    /// Nothing is wanted of this owner. What is ignored must be remembered, so
+    /// that another plan can ask again; what finds no room is refused by the
+    /// stages one by one.
+    fn ignore(&mut self, owner: OwnerId) {
+        if self.ignored.len() < MET {
+            self.ignored.insert(owner);
+            self.tell(owner, Verdict::Ignore);
+        }
+    }
+
+    /// Something may be wanted of those that were ignored.
+    fn ask_again(&mut self) {
+        for owner in self.ignored.drain() {
+            self.met.remove(&owner);
+            self.control.forget(owner);
+        }
+    }
+
+    fn tell(&mut self, owner: OwnerId, verdict: Verdict) {
+        if let Err(error) = self.control.set(owner, verdict) {
+            tracing::debug!("owner {:#x}: {error}", owner.0);
+        }
     }
 }
 
-fn tell(control: &Mutex<Control>, owner: OwnerId, verdict: Verdict) {
-    let mut control = control.lock().unwrap_or_else(PoisonError::into_inner);
-    if let Err(error) = control.set(owner, verdict) {
-        tracing::debug!("owner {:#x}: {error}", owner.0);
+/// At first sight of an owner, says whether its cgroup is one workload or
+/// holds several.
+fn meet(
+    owners: &Mutex<Owners>,
+    pipeline: &mut Pipeline<Identifier>,
+    owner: OwnerId,
+    pid: u32,
+    now: MonoNanos,
+) {
+    let mut owners = lock(owners);
+    if !owners.is_new(owner) {
+        return;
     }
+    let verdict = match pipeline.identify().granularity(owner, pid, now) {
+        Granularity::PerCgroup => Verdict::Watch,
+        Granularity::PerProcess if owner.0 & agent_ebpf::OWNER_PROCESS != 0 => Verdict::Watch,
+        Granularity::PerProcess => Verdict::PerProcess,
+    };
+    owners.tell(owner, verdict);
+}
+
+fn lock(owners: &Mutex<Owners>) -> MutexGuard<'_, Owners> {
+    owners.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Brings the kernel's counts into the ledger.

@@ -11,8 +11,10 @@
 pub mod args;
 mod exits;
 mod live;
+mod load;
 pub mod pipeline;
 mod plan;
+mod reload;
 mod replay;
 mod run;
 mod watch;

@@ -41,6 +41,21 @@ pub struct Update {
     pub retired: Vec<Backend>,
 }
 
+impl Update {
+    /// This change and a later one as one.
+    #[must_use]
+    pub fn then(mut self, mut later: Self) -> Self {
+        self.opened.append(&mut later.opened);
+        self.retired.append(&mut later.retired);
+        Self {
+            plan: later.plan,
+            sampler: later.sampler.or(self.sampler),
+            opened: self.opened,
+            retired: self.retired,
+        }
+    }
+}
+
 /// An owner that nothing is wanted of.
 pub type OnIgnored = Box<dyn FnMut(OwnerId) + Send>;
 

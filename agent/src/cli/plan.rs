@@ -1,21 +1,27 @@
-//! What was typed and what the file says become what is run.
+//! What a configuration says becomes what is run.
 
 use std::io::{self, IsTerminal};
+use std::net::IpAddr;
 use std::sync::Arc;
 
-use super::args::{Common, RunArgs};
-use super::{exits, pipeline};
+use hashbrown::HashSet;
+
+use super::backends::{Backends, Change};
+use super::exits::Exits;
+use super::live::Wish;
+use super::load::Loaded;
+use super::pipeline;
 use crate::assemble;
-use crate::config::{self, LoadError, Output, Settings};
-use crate::decide::{Destinations, Plan, Route};
-use crate::export::delivery::{Delivery, Retry, Target, TargetError, Timeouts, Worker};
-use crate::export::zipkin::Zipkin;
-use crate::export::{BatchLimits, Console, Discard, Exporter, JsonLines, Queries, QueueLimits};
+use crate::config::{LoadError, Output, Settings, resources};
+use crate::decide::{Destinations, Plan, Policies, Route, Sampling};
+use crate::export::{
+    BackendConfig, Console, Discard, Exporter, JsonLines, OpenError, Protocol, Queries, Wording,
+};
 use crate::http::context::Order;
 use crate::ledger::Ledger;
-use crate::link::Timing;
-use crate::policy::{EmptyPattern, Glob};
-use crate::sample::SamplerConfig;
+use crate::link::{Timing, TraceWidth};
+use crate::policy::{BackendKind, EmptyPattern, Engine, TracingBackend, ZipkinApi};
+use crate::sample::Percentage;
 
 /// Why nothing is run.
 #[derive(Debug, thiserror::Error)]
@@ -23,9 +29,12 @@ pub enum PlanError {
     /// The configuration is unusable.
     #[error(transparent)]
     Config(#[from] LoadError),
-    /// An endpoint is unusable.
+    /// The resources are unusable.
+    #[error("the resources are wrong:\n{0}")]
+    Resources(#[from] resources::Refused),
+    /// A backend is unusable.
     #[error(transparent)]
-    Target(#[from] TargetError),
+    Backend(#[from] OpenError),
     /// A name on the command line is no pattern.
     #[error("{flag} `{value}`: {source}")]
     Pattern {
@@ -38,38 +47,7 @@ pub enum PlanError {
     },
 }
 
-/// Reads the configuration, if there is one, and lays what was typed over it.
-pub(super) fn settings(common: &Common) -> Result<Settings, PlanError> {
-    let mut settings = match &common.config {
-        None => Settings::default(),
-        Some(path) => {
-            let loaded = config::load(path)?;
-            if !loaded.report.findings.is_empty() {
-                tracing::warn!("{}", loaded.report);
-            }
-            loaded.settings
-        }
-    };
-    if let Some(service) = &common.service {
-        settings.agent.service = Some(service.as_str().into());
-    }
-    if let Some(print) = common.output {
-        settings.export.printed = Some(print.into());
-    }
-    Ok(settings)
-}
-
-/// The same for `run`, with its selectors.
-pub(super) fn run_settings(args: &RunArgs) -> Result<Settings, PlanError> {
-    let mut settings = settings(&args.common)?;
-    let selection = &mut settings.capture.selection;
-    selection.ports.extend(&args.ports);
-    extend(&mut selection.units, "--unit", &args.units)?;
-    extend(&mut selection.containers, "--container", &args.containers)?;
-    Ok(settings)
-}
-
-/// What the stages are told.
+/// What the stages are told for the whole run.
 pub(super) fn pipeline(settings: &Settings, timing: Timing) -> pipeline::Options {
     pipeline::Options {
         key: settings.agent.identity_key,
@@ -77,107 +55,167 @@ pub(super) fn pipeline(settings: &Settings, timing: Timing) -> pipeline::Options
     }
 }
 
-/// What is traced, and to where.
-pub(super) fn plan(settings: &Settings) -> Plan {
-    Plan {
-        selection: settings.capture.selection.clone(),
-        destinations: Destinations::One(Route {
-            width: settings.export.trace_width,
-            shared_spans: settings.export.shared_spans,
-            debug: settings.export.debug,
-            ..Route::default()
-        }),
-        sampler: SamplerConfig::default(),
-        name_limit: None,
-    }
-}
-
 /// What the assembler is told.
 pub(super) fn assembler(settings: &Settings) -> assemble::Options {
+    let Wish { targets, lines, .. } = wish(settings);
     assemble::Options {
         order: Order::preferring(&settings.capture.context_order),
         limits: assemble::Limits::default(),
-        targets: !settings.capture.selection.exclude_paths.is_empty(),
-        lines: false,
+        targets,
+        lines,
     }
 }
 
-/// Where spans go: ends for the pipeline, and workers for the runtime.
-pub(super) struct Exits {
-    pub(super) exits: exits::Exits,
-    pub(super) workers: Vec<Worker>,
+/// What the reader is told, now and after a reload.
+pub(super) fn wish(settings: &Settings) -> Wish {
+    let selection = &settings.capture.selection;
+    Wish {
+        ports: selection.ports.clone(),
+        targets: !selection.exclude_paths.is_empty(),
+        lines: settings.sampler.needs_operations(),
+    }
 }
 
-/// Opens the outputs that the settings name. Must run within a tokio runtime.
-pub(super) fn exits(settings: &Settings, ledger: &Arc<Ledger>) -> Result<Exits, PlanError> {
-    let queries = if settings.capture.redact_query {
-        Queries::Redacted
-    } else {
-        Queries::AsSent
+/// Opens the backends of a configuration and plans the ways to them. Those
+/// that are open already stay so. Must run within a tokio runtime.
+///
+/// # Errors
+/// A backend cannot be opened; then nothing has changed.
+pub(super) fn plan(
+    loaded: &Loaded,
+    own: HashSet<IpAddr>,
+    backends: &mut Backends,
+) -> Result<(Plan, Change), PlanError> {
+    let settings = &loaded.settings;
+    let plan = |destinations| Plan {
+        selection: settings.capture.selection.clone(),
+        destinations,
+        sampler: settings.sampler.clone(),
+        name_limit: settings.export.name_limit,
     };
-    struct Printed {
-        exporters: Vec<Box<dyn Exporter>>,
+    // Resources without a Mesh say nothing about where spans go.
+    let resources = loaded.resources.as_ref();
+    let Some(resources) = resources.filter(|all| all.meshes().next().is_some()) else {
+        let wanted: Vec<_> = single(settings).into_iter().collect();
+        let change = backends.change(&wanted)?;
+        let shares = wanted.iter().all(|backend| backend.protocol.has_shared_spans());
+        let route = Route {
+            backend: change.ids.first().copied().unwrap_or_default(),
+            sampling: Sampling::Configured,
+            shared_spans: settings.export.shared_spans && shares,
+            width: settings.export.trace_width,
+            debug: settings.export.debug,
+        };
+        return Ok((plan(Destinations::One(route)), change));
+    };
+    let engine = Arc::new(Engine::new(Arc::clone(resources)));
+    let of_meshes: Vec<_> = resources
+        .meshes()
+        .flat_map(|mesh| &mesh.backends)
+        .filter_map(|backend| Some((backend, of_mesh(backend, settings)?)))
+        .collect();
+    let wanted: Vec<_> = of_meshes.iter().map(|(_, config)| config.clone()).collect();
+    let change = backends.change(&wanted)?;
+    let policies = Policies::new(engine, own, |backend| {
+        let place = of_meshes.iter().position(|(of, _)| Arc::ptr_eq(of, backend))?;
+        let (_, config) = of_meshes.get(place)?;
+        let mut route = route(backend, *change.ids.get(place)?);
+        route.shared_spans &= config.protocol.has_shared_spans();
+        Some(route)
+    });
+    Ok((plan(Destinations::Policies(policies)), change))
+}
+
+/// The one backend of a configuration without a Mesh.
+fn single(settings: &Settings) -> Option<BackendConfig> {
+    let url = settings.export.zipkin.as_ref()?;
+    Some(BackendConfig {
+        name: "zipkin".into(),
+        protocol: Protocol::of_zipkin(url, None, false),
+        target: url.clone(),
+        wording: wording(settings),
+        limits: settings.export.limits,
+        delivery: settings.export.delivery.clone(),
+    })
+}
+
+/// A backend of a Mesh, if it is one that can be sent to.
+fn of_mesh(backend: &TracingBackend, settings: &Settings) -> Option<BackendConfig> {
+    let (protocol, target) = match &backend.kind {
+        BackendKind::Zipkin {
+            url, api_version, ..
+        } => match api_version {
+            // A server decodes by the path, whatever the version is called.
+            ZipkinApi::Json => (Protocol::of_zipkin(url, None, false), url),
+            ZipkinApi::Proto => (Protocol::ZipkinProto, url),
+        },
+        BackendKind::OpenTelemetry { endpoint } => (Protocol::Otlp, endpoint),
+        BackendKind::Datadog { .. } => return None,
+    };
+    Some(BackendConfig {
+        name: format!("{}/{}", backend.mesh, backend.name).into(),
+        protocol,
+        target: target.to_string(),
+        wording: wording(settings),
+        limits: settings.export.limits,
+        delivery: settings.export.delivery.clone(),
+    })
+}
+
+fn route(backend: &TracingBackend, id: crate::link::Backend) -> Route {
+    let (wide, shared) = match backend.kind {
+        BackendKind::Zipkin {
+            trace_id_128,
+            shared_span_context,
+            ..
+        } => (trace_id_128, shared_span_context),
+        BackendKind::OpenTelemetry { .. } | BackendKind::Datadog { .. } => (true, false),
+    };
+    Route {
+        backend: id,
+        sampling: Sampling::Percentage(Percentage::new(backend.sampling)),
+        shared_spans: shared,
+        width: match wide {
+            true => TraceWidth::Bits128,
+            false => TraceWidth::Bits64,
+        },
+        debug: false,
     }
-    let mut exits = Printed {
-        exporters: Vec::new(),
-    };
-    match settings.export.output() {
-        Output::None if settings.export.zipkin.is_some() => {}
-        Output::None => exits
-            .exporters
-            .push(Box::new(Discard::new(ledger.backend("none")))),
+}
+
+fn wording(settings: &Settings) -> Wording {
+    Wording {
+        queries: match settings.capture.redact_query {
+            true => Queries::Redacted,
+            false => Queries::AsSent,
+        },
+        name_limit: settings.export.name_limit,
+    }
+}
+
+/// What prints spans: as it was asked for, else to the console if they would
+/// go nowhere.
+pub(super) fn printed(loaded: &Loaded, ledger: &Arc<Ledger>) -> Exits {
+    let settings = &loaded.settings;
+    let meshes = loaded.resources.as_ref().is_some_and(|all| all.meshes().next().is_some());
+    let goes_nowhere = !meshes && single(settings).is_none();
+    let output = settings.export.printed.unwrap_or(match goes_nowhere {
+        true => Output::Console,
+        false => Output::None,
+    });
+    let wording = wording(settings);
+    let exporter: Box<dyn Exporter> = match output {
+        Output::None if !goes_nowhere => return Exits::default(),
+        Output::None => Box::new(Discard::new(ledger.backend("none"))),
         Output::Console => {
             let colour = io::stdout().is_terminal();
-            let console = Console::new(io::stdout(), colour, queries, ledger.backend("console"));
-            exits.exporters.push(Box::new(console));
+            let account = ledger.backend("console");
+            Box::new(Console::new(io::stdout(), colour, wording, account))
         }
         Output::Jsonl => {
-            let lines = JsonLines::new(io::stdout(), queries, ledger.backend("jsonl"));
-            exits.exporters.push(Box::new(lines));
+            let account = ledger.backend("jsonl");
+            Box::new(JsonLines::new(io::stdout(), wording, account))
         }
-    }
-    let mut workers = Vec::new();
-    let mut exits = exits::Exits::new(exits.exporters);
-    if let Some(url) = &settings.export.zipkin {
-        let (batcher, worker) = delivery(settings, Target::parse(url)?)
-            .start(Box::new(Zipkin::new(queries)), ledger.backend("zipkin"));
-        exits.open(crate::link::Backend::default(), Box::new(batcher));
-        workers.push(worker);
-    }
-    Ok(Exits { exits, workers })
-}
-
-fn delivery(settings: &Settings, target: Target) -> Delivery {
-    let export = &settings.export;
-    Delivery {
-        batch: BatchLimits {
-            spans: export.batch_spans,
-            bytes: usize::try_from(export.batch_bytes).unwrap_or(usize::MAX),
-            delay: export.batch_delay,
-        },
-        queue: QueueLimits {
-            spans: export.queue_spans,
-            bytes: usize::try_from(export.queue_bytes).unwrap_or(usize::MAX),
-        },
-        timeouts: Timeouts {
-            connect: export.connect_timeout,
-            answer: export.answer_timeout,
-        },
-        retry: Retry {
-            give_up_after: export.give_up_after,
-            ..Retry::default()
-        },
-        ..Delivery::to(target)
-    }
-}
-
-fn extend(globs: &mut Vec<Glob>, flag: &'static str, names: &[String]) -> Result<(), PlanError> {
-    for name in names {
-        globs.push(name.parse().map_err(|source| PlanError::Pattern {
-            flag,
-            value: name.clone(),
-            source,
-        })?);
-    }
-    Ok(())
+    };
+    Exits::new(vec![exporter])
 }

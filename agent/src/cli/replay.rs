@@ -3,10 +3,13 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use hashbrown::HashSet;
+
 use super::args::ReplayArgs;
+use super::load::{Source, Typed};
 use super::pipeline::Pipeline;
-use super::plan::{self, Exits};
-use super::{RunError, runtime};
+use super::reload::Reloader;
+use super::{RunError, plan, runtime};
 use crate::assemble::{Assembler, Output};
 use crate::capture::pcap::{Drained, PcapSource};
 use crate::identify::AddressIdentifier;
@@ -21,20 +24,24 @@ const EXPIRY: u64 = 5_000_000_000;
 
 /// Reads the capture to its end.
 pub(super) fn run(args: &ReplayArgs) -> Result<(), RunError> {
-    let settings = plan::settings(&args.common)?;
+    let source = Source::new(&args.common, Typed::default());
+    // What is wrong with the configuration is said before the capture is read.
+    source.load()?;
     let pcap = |source| RunError::Pcap {
         file: args.file.display().to_string(),
         source,
     };
-    let mut source = PcapSource::open(&args.file, args.observe.into()).map_err(pcap)?;
+    let mut packets = PcapSource::open(&args.file, args.observe.into()).map_err(pcap)?;
     let ledger = Ledger::new();
     let runtime = runtime()?;
     runtime.block_on(async {
-        let Exits { exits, workers } = plan::exits(&settings, &ledger)?;
-        let workers: Vec<_> = workers
-            .into_iter()
-            .map(|worker| tokio::spawn(worker.run()))
-            .collect();
+        // Nobody's own addresses: a capture may come from anywhere.
+        let (reloader, start) = Reloader::start(source, HashSet::new(), &ledger)?;
+        let settings = &reloader.current().settings;
+        let mut exits = plan::printed(reloader.current(), &ledger);
+        for (backend, exporter) in start.change.opened {
+            exits.open(backend, exporter);
+        }
         let node = settings.agent.node.clone().unwrap_or_else(|| {
             rustix::system::uname()
                 .nodename()
@@ -44,21 +51,21 @@ pub(super) fn run(args: &ReplayArgs) -> Result<(), RunError> {
         });
         let identify = AddressIdentifier::new(settings.agent.service.clone(), node);
         let mut pipeline = Pipeline::new(
-            plan::pipeline(&settings, Timing::default()),
-            Arc::new(plan::plan(&settings)),
-            crate::sample::Sampler::default(),
+            plan::pipeline(settings, Timing::default()),
+            start.plan,
+            start.sampler,
             identify,
             exits,
             Arc::clone(&ledger),
             // A capture has calendar times.
             ClockOffset(0),
         );
-        let mut assembler = Assembler::new(plan::assembler(&settings));
+        let mut assembler = Assembler::new(plan::assembler(settings));
         let mut outputs = Vec::new();
         let mut now = MonoNanos::default();
         let mut expired_at = now;
         let truncated = loop {
-            let drained = source
+            let drained = packets
                 .drain(BUDGET, &mut |record| {
                     now = now.max(record.time());
                     assembler.push(&record, &mut outputs);
@@ -82,11 +89,7 @@ pub(super) fn run(args: &ReplayArgs) -> Result<(), RunError> {
         assembler.finish(&mut outputs);
         hand_over(&mut pipeline, &mut outputs, now);
         pipeline.finish();
-        for worker in workers {
-            if let Err(error) = worker.await {
-                tracing::error!("a backend's worker ended badly: {error}");
-            }
-        }
+        reloader.finish().await;
         if truncated {
             tracing::warn!("{}: the last record is cut short", args.file.display());
         }

@@ -1,24 +1,29 @@
 //! `nodespan run`.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc::{SyncSender, sync_channel};
+use std::time::{Duration, Instant};
 
 use serde_json::json;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::time::MissedTickBehavior;
 
 use super::args::RunArgs;
-use super::live::{Threads, Traffic, account, clock_offset};
-use super::pipeline::Pipeline;
-use super::plan::{self, Exits};
-use super::{RunError, live_options, runtime};
+use super::live::{Threads, Traffic, Wishes, account, clock_offset};
+use super::load::{Source, Typed};
+use super::pipeline::{Pipeline, Update};
+use super::plan::{self, PlanError};
+use super::reload::{Outcome, Reloader};
+use super::{RunError, live_options, runtime, watch};
 use crate::admin::{Admin, Listen, View};
 use crate::assemble::Assembler;
 use crate::capture::live::{Gauges, Live, Report};
 use crate::config;
-use crate::identify::{Identifier, Options as IdentifyOptions};
+use crate::identify::{Identifier, Options as IdentifyOptions, own_addresses};
 use crate::ledger::Ledger;
 use crate::link::Timing;
+use crate::policy::Glob;
 
 /// How often the kernel's counters are brought into the ledger.
 const ACCOUNT: Duration = Duration::from_secs(1);
@@ -27,7 +32,9 @@ const SUMMARY: u64 = 60;
 
 /// Runs until it is told to stop.
 pub(super) fn run(args: &RunArgs) -> Result<(), RunError> {
-    let settings = plan::run_settings(args)?;
+    let source = Source::new(&args.common, typed(args)?);
+    // What is wrong with the configuration is said before the kernel is asked.
+    source.load()?;
     let (live, control, gauges, report) = Live::start(&live_options(args.probes))?;
     let ledger = Ledger::new();
     let view = View::new(Arc::clone(&ledger));
@@ -37,15 +44,16 @@ pub(super) fn run(args: &RunArgs) -> Result<(), RunError> {
     }
     let runtime = runtime()?;
     runtime.block_on(async {
+        let (mut reloader, start) = Reloader::start(source, own_addresses(), &ledger)?;
+        let settings = reloader.current().settings.clone();
         let admin = Admin::open(listen(settings.admin.listen)).await?;
         if let Some(admin) = &admin {
             tracing::info!("admin port at {}", admin.address());
         }
-        let Exits { exits, workers } = plan::exits(&settings, &ledger)?;
-        let workers: Vec<_> = workers
-            .into_iter()
-            .map(|worker| tokio::spawn(worker.run()))
-            .collect();
+        let mut exits = plan::printed(reloader.current(), &ledger);
+        for (backend, exporter) in start.change.opened {
+            exits.open(backend, exporter);
+        }
         let identify = Identifier::new(IdentifyOptions {
             service: settings.agent.service.clone(),
             node: settings.agent.node.clone(),
@@ -53,8 +61,8 @@ pub(super) fn run(args: &RunArgs) -> Result<(), RunError> {
         });
         let pipeline = Pipeline::new(
             plan::pipeline(&settings, Timing::default()),
-            Arc::new(plan::plan(&settings)),
-            crate::sample::Sampler::default(),
+            start.plan,
+            start.sampler,
             identify,
             exits,
             Arc::clone(&ledger),
@@ -62,25 +70,42 @@ pub(super) fn run(args: &RunArgs) -> Result<(), RunError> {
         );
         let stop = Arc::new(AtomicBool::new(false));
         let assembler = Assembler::new(plan::assembler(&settings));
-        let ports = settings.capture.selection.ports.clone();
-        let threads = Threads::start(live, assembler, pipeline, control, ports, &stop, &ledger)
-            .map_err(|source| RunError::System {
-                what: "starting a thread",
-                source,
-            })?;
+        let wishes = Arc::new(Wishes::default());
+        wishes.set(plan::wish(&settings));
+        let (updates, taken) = sync_channel(UPDATES);
+        let threads = Threads::start(
+            live,
+            assembler,
+            pipeline,
+            control,
+            Arc::clone(&wishes),
+            taken,
+            &stop,
+            &ledger,
+        )
+        .map_err(|source| RunError::System {
+            what: "starting a thread",
+            source,
+        })?;
         view.set_ready(true);
         tracing::info!("tracing; kernel {}, {}", report.release, report.self_test);
         let admin = admin.map(|admin| tokio::spawn(admin.serve(Arc::clone(&view))));
-        wait(&stop, &gauges, &ledger, &view).await?;
+        let mut supervisor = Supervisor {
+            reloader: &mut reloader,
+            updates,
+            wishes,
+            gauges: &gauges,
+            ledger: &ledger,
+            view: &view,
+            traffic: Traffic::default(),
+        };
+        supervisor.wait(&stop).await?;
+        drop(supervisor);
         view.set_ready(false);
         stop.store(true, Ordering::Relaxed);
         // The pipeline's end closes the workers' queues.
         let joined = tokio::task::spawn_blocking(move || threads.join()).await;
-        for worker in workers {
-            if let Err(error) = worker.await {
-                tracing::error!("a backend's worker ended badly: {error}");
-            }
-        }
+        reloader.finish().await;
         if let Err(error) = joined {
             tracing::error!("waiting for the pipeline: {error}");
         }
@@ -96,45 +121,111 @@ pub(super) fn run(args: &RunArgs) -> Result<(), RunError> {
     })
 }
 
-/// Returns when a signal comes or a thread has ended; keeps the ledger up to
-/// date meanwhile.
-async fn wait(
-    stop: &AtomicBool,
-    gauges: &Gauges,
-    ledger: &Ledger,
-    view: &View,
-) -> Result<(), RunError> {
-    let on = |kind| {
-        signal(kind).map_err(|source| RunError::System {
-            what: "listening for signals",
+/// Changes that wait for the pipeline at most; those behind are put together.
+const UPDATES: usize = 4;
+
+/// The selectors that were typed.
+fn typed(args: &RunArgs) -> Result<Typed, PlanError> {
+    Ok(Typed {
+        ports: args.ports.clone(),
+        units: globs("--unit", &args.units)?,
+        containers: globs("--container", &args.containers)?,
+        ..Typed::default()
+    })
+}
+
+fn globs(flag: &'static str, names: &[String]) -> Result<Vec<Glob>, PlanError> {
+    let pattern = |name: &String| {
+        name.parse().map_err(|source| PlanError::Pattern {
+            flag,
+            value: name.clone(),
             source,
         })
     };
-    let mut terminate = on(SignalKind::terminate())?;
-    let mut interrupt = on(SignalKind::interrupt())?;
-    let traffic = Traffic::default();
-    let mut ticks = tokio::time::interval(ACCOUNT);
-    let mut rounds = 0_u64;
-    while !stop.load(Ordering::Relaxed) {
-        tokio::select! {
-            _ = terminate.recv() => break,
-            _ = interrupt.recv() => break,
-            _ = ticks.tick() => {
-                account(gauges, ledger, &traffic);
-                view.set_section("bytes", json!({
-                    "moved": traffic.moved.load(Ordering::Relaxed),
-                    "ring": traffic.ring.load(Ordering::Relaxed),
-                    "skipped": traffic.skipped.load(Ordering::Relaxed),
-                    "ignored_calls": traffic.ignored_calls.load(Ordering::Relaxed),
-                }));
-                rounds += 1;
-                if rounds.is_multiple_of(SUMMARY) {
-                    tracing::info!("{}", ledger.snapshot().summary());
+    names.iter().map(pattern).collect()
+}
+
+/// What the main thread does while the others trace.
+struct Supervisor<'a> {
+    reloader: &'a mut Reloader,
+    updates: SyncSender<Update>,
+    wishes: Arc<Wishes>,
+    gauges: &'a Gauges,
+    ledger: &'a Ledger,
+    view: &'a View,
+    traffic: Traffic,
+}
+
+impl Supervisor<'_> {
+    /// Returns when a signal comes or a thread has ended; keeps the ledger and
+    /// the configuration up to date meanwhile.
+    async fn wait(&mut self, stop: &AtomicBool) -> Result<(), RunError> {
+        let on = |kind| {
+            signal(kind).map_err(|source| RunError::System {
+                what: "listening for signals",
+                source,
+            })
+        };
+        let mut terminate = on(SignalKind::terminate())?;
+        let mut interrupt = on(SignalKind::interrupt())?;
+        let mut hangup = on(SignalKind::hangup())?;
+        let mut ticks = tokio::time::interval(ACCOUNT);
+        let mut looks = tokio::time::interval(watch::EVERY);
+        looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut rounds = 0_u64;
+        while !stop.load(Ordering::Relaxed) {
+            tokio::select! {
+                _ = terminate.recv() => break,
+                _ = interrupt.recv() => break,
+                _ = hangup.recv() => {
+                    let outcome = self.reloader.reload();
+                    self.after(Some(outcome));
+                }
+                _ = looks.tick() => {
+                    let outcome = self.reloader.poll(Instant::now());
+                    self.after(outcome);
+                }
+                _ = ticks.tick() => {
+                    self.account();
+                    rounds += 1;
+                    if rounds.is_multiple_of(SUMMARY) {
+                        tracing::info!("{}", self.ledger.snapshot().summary());
+                    }
                 }
             }
         }
+        Ok(())
     }
-    Ok(())
+
+    fn after(&mut self, outcome: Option<Outcome>) {
+        if matches!(outcome, Some(Outcome::Changed)) {
+            let settings = &self.reloader.current().settings;
+            self.wishes.set(plan::wish(settings));
+        }
+        self.reloader.hand_over(&self.updates);
+        self.reloader.reap();
+        if let Some(outcome) = outcome {
+            self.view.set_section("configuration", outcome.shown());
+        }
+    }
+
+    fn account(&self) {
+        let Traffic {
+            moved,
+            ring,
+            skipped,
+            ignored_calls,
+        } = &self.traffic;
+        account(self.gauges, self.ledger, &self.traffic);
+        let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        let section = json!({
+            "moved": get(moved),
+            "ring": get(ring),
+            "skipped": get(skipped),
+            "ignored_calls": get(ignored_calls),
+        });
+        self.view.set_section("bytes", section);
+    }
 }
 
 fn listen(configured: config::Listen) -> Listen {

@@ -31,6 +31,15 @@ pub(super) fn listening(root: &Path, pids: &[u32]) -> Vec<SocketAddr> {
     found
 }
 
+/// The addresses of this host, as far as the agent's own network namespace has
+/// them; loopback addresses, which every host has, are left out.
+#[must_use]
+pub fn own_addresses() -> HashSet<IpAddr> {
+    let addresses = local_addresses(Path::new("/proc/self"));
+    let real = addresses.into_iter().filter(|address| !address.is_loopback());
+    real.collect()
+}
+
 fn of_process(process: &Process, path: &Path, found: &mut Vec<SocketAddr>) {
     let inodes = sockets(process);
     if inodes.is_empty() {

@@ -15,6 +15,7 @@ mod tree;
 pub use address::AddressIdentifier;
 pub use cgroup::{CgroupOwner, Granularity, granularity};
 pub use host::{Counters, Identifier, Options};
+pub use listening::own_addresses;
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;

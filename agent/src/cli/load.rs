@@ -1,0 +1,158 @@
+//! What was typed and what files say, read together and again.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use super::args::Common;
+use super::plan::PlanError;
+use crate::config::{self, Report, Settings, resources};
+use crate::policy::{Glob, Resources};
+
+/// Where the configuration comes from.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Source {
+    config: Option<PathBuf>,
+    resources: Vec<PathBuf>,
+    typed: Typed,
+}
+
+/// What the command line says; it is laid over what the file says, each time
+/// that is read.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Typed {
+    /// `--service`
+    pub(super) service: Option<Arc<str>>,
+    /// `--output`
+    pub(super) output: Option<config::Output>,
+    /// `--port`
+    pub(super) ports: Vec<u16>,
+    /// `--unit`
+    pub(super) units: Vec<Glob>,
+    /// `--container`
+    pub(super) containers: Vec<Glob>,
+}
+
+/// A configuration that can be used.
+#[derive(Clone, Debug)]
+pub(super) struct Loaded {
+    /// The file's settings under what was typed.
+    pub(super) settings: Settings,
+    /// The resources; none if no path to any was given.
+    pub(super) resources: Option<Arc<Resources>>,
+    /// Warnings.
+    pub(super) reports: Vec<Report>,
+}
+
+impl Source {
+    /// The files that were named, under what was typed.
+    pub(super) fn new(common: &Common, typed: Typed) -> Self {
+        Self {
+            config: common.config.clone(),
+            resources: common.resources.clone(),
+            typed: Typed {
+                service: common.service.as_deref().map(Into::into),
+                output: common.output.map(Into::into),
+                ..typed
+            },
+        }
+    }
+
+    /// One more file or folder of resources.
+    pub(super) fn add_resources(&mut self, path: PathBuf) {
+        self.resources.push(path);
+    }
+
+    /// All files and folders that are read.
+    pub(super) fn paths(&self) -> Vec<PathBuf> {
+        self.config.iter().chain(&self.resources).cloned().collect()
+    }
+
+    /// Reads everything.
+    ///
+    /// # Errors
+    /// Any of it is wrong.
+    pub(super) fn load(&self) -> Result<Loaded, PlanError> {
+        let mut reports = Vec::new();
+        let mut settings = match &self.config {
+            None => Settings::default(),
+            Some(path) => {
+                let loaded = config::load(path)?;
+                reports.push(loaded.report);
+                loaded.settings
+            }
+        };
+        let resources = if self.resources.is_empty() {
+            None
+        } else {
+            let loaded = resources::load(&self.resources)?;
+            reports.extend(loaded.reports);
+            Some(loaded.resources)
+        };
+        reports.retain(|report| !report.findings.is_empty());
+        self.typed.lay_over(&mut settings);
+        Ok(Loaded {
+            settings,
+            resources,
+            reports,
+        })
+    }
+}
+
+impl Typed {
+    fn lay_over(&self, settings: &mut Settings) {
+        if let Some(service) = &self.service {
+            settings.agent.service = Some(Arc::clone(service));
+        }
+        if let Some(output) = self.output {
+            settings.export.printed = Some(output);
+        }
+        let selection = &mut settings.capture.selection;
+        selection.ports.extend(&self.ports);
+        selection.units.extend_from_slice(&self.units);
+        selection.containers.extend_from_slice(&self.containers);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    #[test]
+    fn what_was_typed_lies_over_every_load() {
+        let folder = tempfile::tempdir().unwrap();
+        let config = folder.path().join("nodespan.toml");
+        let resources = folder.path().join("resources");
+        fs::create_dir(&resources).unwrap();
+        let source = Source {
+            config: Some(config.clone()),
+            resources: vec![resources.clone()],
+            typed: Typed {
+                service: Some("typed".into()),
+                output: Some(config::Output::None),
+                ports: vec![8080],
+                ..Typed::default()
+            },
+        };
+        assert!(matches!(source.load(), Err(PlanError::Config(_))));
+        fs::write(&config, "[agent]\nservice = 'file'\n[capture]\nports = [80]\n").unwrap();
+        for _ in 0..2 {
+            let loaded = source.load().unwrap();
+            assert_eq!(loaded.settings.agent.service.as_deref(), Some("typed"));
+            assert_eq!(loaded.settings.capture.selection.ports, [80, 8080]);
+            assert_eq!(loaded.settings.export.output(), config::Output::None);
+            assert!(loaded.resources.unwrap().is_empty());
+        }
+        fs::write(resources.join("a.yaml"), "type: Mesh\n").unwrap();
+        assert!(matches!(source.load(), Err(PlanError::Resources(_))));
+        fs::write(resources.join("a.yaml"), "{type: Mesh, name: a, color: 1}\n").unwrap();
+        let loaded = source.load().unwrap();
+        assert_eq!(loaded.resources.unwrap().len(), 1);
+        assert_eq!(loaded.reports.len(), 1);
+        // Nothing was named, nothing is read.
+        let loaded = Source::default().load().unwrap();
+        assert!(loaded.resources.is_none());
+        assert_eq!(loaded.settings, Settings::default());
+    }
+}

@@ -1,0 +1,225 @@
+//! A changed configuration takes effect; a wrong one does not.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::mpsc::{SyncSender, TrySendError};
+use std::time::Instant;
+
+use hashbrown::HashSet;
+use serde_json::{Value, json};
+use tokio::task::{JoinError, JoinSet};
+
+use super::backends::{Backends, Change};
+use super::load::{Loaded, Source};
+use super::pipeline::Update;
+use super::plan::{self, PlanError};
+use super::watch::Watch;
+use crate::config::{Report, Settings};
+use crate::decide::Plan;
+use crate::ledger::Ledger;
+use crate::sample::Sampler;
+
+/// Reads the configuration when it changes, and tells the pipeline.
+pub(super) struct Reloader {
+    source: Source,
+    watch: Watch,
+    current: Loaded,
+    backends: Backends,
+    ledger: Arc<Ledger>,
+    /// This host's addresses.
+    own: HashSet<IpAddr>,
+    /// What the pipeline has not taken yet.
+    pending: Option<Update>,
+    /// Workers of backends and pollers of samplers.
+    tasks: JoinSet<()>,
+}
+
+/// What became of a reload.
+#[derive(Debug)]
+pub(super) enum Outcome {
+    /// The files say what they said.
+    Same,
+    /// The new state is in force.
+    Changed,
+    /// The old state stays, and why.
+    Refused(PlanError),
+}
+
+impl Outcome {
+    /// As `configuration` of the status.
+    pub(super) fn shown(&self) -> Value {
+        match self {
+            Self::Same | Self::Changed => json!({ "refused": null }),
+            Self::Refused(error) => json!({ "refused": error.to_string() }),
+        }
+    }
+}
+
+/// What a pipeline starts with.
+pub(super) struct Start {
+    pub(super) plan: Arc<Plan>,
+    pub(super) sampler: Sampler,
+    pub(super) change: Change,
+}
+
+impl Reloader {
+    /// Reads the configuration for the first time. Must run within a tokio
+    /// runtime.
+    ///
+    /// # Errors
+    /// It is wrong.
+    pub(super) fn start(
+        source: Source,
+        own: HashSet<IpAddr>,
+        ledger: &Arc<Ledger>,
+    ) -> Result<(Self, Start), PlanError> {
+        // Before it is read, so that no change falls between.
+        let watch = Watch::new(source.paths());
+        let current = source.load()?;
+        warn(&current.reports);
+        let mut backends = Backends::new(Arc::clone(ledger));
+        let (plan, mut change) = plan::plan(&current, own.clone(), &mut backends)?;
+        let mut reloader = Self {
+            source,
+            watch,
+            backends,
+            ledger: Arc::clone(ledger),
+            own,
+            pending: None,
+            tasks: JoinSet::new(),
+            current,
+        };
+        reloader.run_workers(&mut change);
+        let sampler = reloader.sampler();
+        let start = Start {
+            plan: Arc::new(plan),
+            sampler,
+            change,
+        };
+        Ok((reloader, start))
+    }
+
+    /// The configuration in force.
+    pub(super) const fn current(&self) -> &Loaded {
+        &self.current
+    }
+
+    /// Looks whether files have changed, and reads them if so.
+    pub(super) fn poll(&mut self, now: Instant) -> Option<Outcome> {
+        self.watch.poll(now).then(|| self.reload())
+    }
+
+    /// Reads the files, because somebody asked for it.
+    pub(super) fn reload(&mut self) -> Outcome {
+        match self.try_reload() {
+            Ok(false) => Outcome::Same,
+            Ok(true) => {
+                tracing::info!("the configuration has changed and is in force");
+                Outcome::Changed
+            }
+            Err(error) => {
+                tracing::error!("the configuration stays as it was: {error}");
+                Outcome::Refused(error)
+            }
+        }
+    }
+
+    fn try_reload(&mut self) -> Result<bool, PlanError> {
+        let loaded = self.source.load()?;
+        let same_resources = loaded.resources == self.current.resources;
+        if same_resources && loaded.settings == self.current.settings {
+            return Ok(false);
+        }
+        warn(&loaded.reports);
+        let (plan, mut change) = plan::plan(&loaded, self.own.clone(), &mut self.backends)?;
+        needs_restart(&self.current.settings, &loaded.settings);
+        let other_sampler = loaded.settings.sampler != self.current.settings.sampler;
+        self.current = loaded;
+        self.run_workers(&mut change);
+        let sampler = other_sampler.then(|| self.sampler());
+        let update = Update {
+            plan: Arc::new(plan),
+            sampler,
+            opened: change.opened,
+            retired: change.retired,
+        };
+        self.pending = Some(match self.pending.take() {
+            None => update,
+            Some(earlier) => earlier.then(update),
+        });
+        Ok(true)
+    }
+
+    /// Hands what has changed to the pipeline, if that has taken the last
+    /// change. Call it now and then.
+    pub(super) fn hand_over(&mut self, updates: &SyncSender<Update>) {
+        if let Some(update) = self.pending.take()
+            && let Err(TrySendError::Full(update)) = updates.try_send(update)
+        {
+            self.pending = Some(update);
+        }
+    }
+
+    /// Notices tasks that have ended.
+    pub(super) fn reap(&mut self) {
+        while let Some(ended) = self.tasks.try_join_next() {
+            complain(ended);
+        }
+    }
+
+    /// Waits until all backends have delivered what they can. Their exporters
+    /// and the sampler must be dropped by then.
+    pub(super) async fn finish(mut self) {
+        // An update that was never taken holds exporters, too.
+        self.pending = None;
+        while let Some(ended) = self.tasks.join_next().await {
+            complain(ended);
+        }
+    }
+
+    fn run_workers(&mut self, change: &mut Change) {
+        for worker in change.workers.drain(..) {
+            self.tasks.spawn(worker.run());
+        }
+    }
+
+    fn sampler(&mut self) -> Sampler {
+        let (sampler, poller) = self.current.settings.sampler.build(&self.ledger);
+        if let Some(poller) = poller {
+            self.tasks.spawn(poller.run());
+        }
+        sampler
+    }
+}
+
+fn complain(ended: Result<(), JoinError>) {
+    if let Err(error) = ended {
+        tracing::error!("a backend's worker ended badly: {error}");
+    }
+}
+
+fn warn(reports: &[Report]) {
+    for report in reports {
+        tracing::warn!("{report}");
+    }
+}
+
+/// Says which changes have no effect before the next start.
+fn needs_restart(old: &Settings, new: &Settings) {
+    let changed = [
+        ("[agent] node", old.agent.node != new.agent.node),
+        ("[agent] service", old.agent.service != new.agent.service),
+        ("[agent] identityKeyFile", old.agent.identity_key != new.agent.identity_key),
+        (
+            "[capture] contextOrder",
+            old.capture.context_order != new.capture.context_order,
+        ),
+        ("[export] output", old.export.printed != new.export.printed),
+        ("[admin]", old.admin != new.admin),
+    ];
+    for (key, changed) in changed {
+        if changed {
+            tracing::warn!("{key} has changed, which has no effect before the next start");
+        }
+    }
+}
