@@ -9,24 +9,27 @@ use std::time::Instant;
 use hashbrown::HashMap;
 use rustc_hash::FxBuildHasher;
 
-use crate::assemble::{Began, Exchange, Output};
-use crate::export::Exporter;
+use crate::assemble::{Began, Exchange, Output, Text};
+use crate::export::content::Request;
+use crate::export::{Exporter, NameLimit, Wording};
 use crate::identify::Identify;
-use crate::ledger::{self, Dropped, Ledger, NotSampled};
+use crate::ledger::{self, Dropped, Event, Ledger, NotSampled};
 use crate::link::{
     Backend, ClockOffset, Decided, IdentityKey, Limits, Linked, Linker, Minter, Timing, TraceWidth,
 };
 use crate::policy::{NotSelected, OwnerVerdict, Selection};
-use crate::sample::{DecidedBy, Sampler, decide};
+use crate::sample::{DecidedBy, Sampler, SamplerCounters, decide};
 use crate::units::{MonoNanos, OwnerId};
 
 /// What the stages are told.
-#[derive(Clone, Debug, Default)]
+#[derive(Debug, Default)]
 pub struct Options {
     /// What is traced.
     pub selection: Selection,
     /// Decides where a request does not.
     pub sampler: Sampler,
+    /// How long the names are that the sampler is told.
+    pub name_limit: Option<NameLimit>,
     /// Key of the wire identity.
     pub key: IdentityKey,
     /// Width of new trace ids.
@@ -55,6 +58,8 @@ pub struct Pipeline<I> {
     on_ignored: Option<OnIgnored>,
     /// Of the request that begins next, if paths decide anything.
     target: Option<Box<[u8]>>,
+    /// The same request's line, if names decide anything.
+    line: Box<Text>,
 }
 
 /// Why an exchange yields no span.
@@ -84,6 +89,7 @@ impl<I: Identify> Pipeline<I> {
             refused: HashMap::default(),
             on_ignored: None,
             target: None,
+            line: Box::default(),
         }
     }
 
@@ -107,7 +113,7 @@ impl<I: Identify> Pipeline<I> {
     pub fn take(&mut self, output: Output) {
         match output {
             Output::Target(target) => self.target = Some(target),
-            Output::Line(_) => {}
+            Output::Line(line) => self.line = line,
             Output::Began(began) => self.began(&began),
             Output::Finished(exchange) => self.finished(exchange),
             Output::Opaque {
@@ -138,6 +144,15 @@ impl<I: Identify> Pipeline<I> {
         for exporter in &mut self.exporters {
             exporter.tick(now);
         }
+        self.account();
+    }
+
+    /// Brings what the stages count themselves into the ledger.
+    fn account(&mut self) {
+        let SamplerCounters { forgotten, crowded } = self.options.sampler.take_counters();
+        let events = &self.ledger.events;
+        events.add(Event::SamplerForgot, forgotten);
+        events.add(Event::SamplingCrowded, crowded);
     }
 
     /// Whether every output's reader has gone away.
@@ -148,6 +163,7 @@ impl<I: Identify> Pipeline<I> {
     /// Nothing more will come: everything that is finished goes out. Dropping
     /// the exporters then ends their workers.
     pub fn finish(mut self) {
+        self.account();
         let Self {
             linker,
             exporters,
@@ -190,15 +206,22 @@ impl<I: Identify> Pipeline<I> {
             .target(target)
             .map_err(Refused::NotSelected)?;
         let identity = self.minter.mint(began, self.options.width);
-        let verdict = decide(
-            began.context.decision,
-            &mut self.options.sampler,
-            identity.trace,
-        );
+        let wording = Wording {
+            name_limit: self.options.name_limit,
+            ..Wording::default()
+        };
+        let (sampler, line) = (&mut self.options.sampler, &self.line);
+        let verdict = decide(began.context.decision, || {
+            let operation =
+                |name: &mut Vec<u8>| Request::line(line, wording).name(|piece| name.extend(piece));
+            let service = &known.workload.service;
+            sampler.decide(service, operation, identity.trace, began.start)
+        });
         if !verdict.sampled {
             return Err(Refused::NotSampled(match verdict.by {
                 DecidedBy::Request => NotSampled::Denied,
                 DecidedBy::Sampler => NotSampled::Sampler,
+                DecidedBy::RateLimit => NotSampled::RateLimit,
             }));
         }
         let decided = Decided {

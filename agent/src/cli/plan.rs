@@ -73,6 +73,7 @@ pub(super) fn pipeline(settings: &Settings, timing: Timing) -> pipeline::Options
     pipeline::Options {
         selection: settings.capture.selection.clone(),
         sampler: Sampler::default(),
+        name_limit: None,
         key: settings.agent.identity_key,
         width: settings.export.trace_width,
         shared_spans: settings.export.shared_spans,

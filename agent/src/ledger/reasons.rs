@@ -130,6 +130,16 @@ reasons! {
         AmbiguousParent "ambiguous_parent",
         /// An exchange was given up as too old or one too many.
         Expired "expired",
+        /// A sampling server gave a service's strategy.
+        SamplingPolled "sampling_polled",
+        /// A sampling server gave none: the last one stays.
+        SamplingFailed "sampling_failed",
+        /// A service is sampled as at first, because a sampling server is
+        /// asked about too many others.
+        SamplingCrowded "sampling_crowded",
+        /// A decision about a trace was forgotten before its minute was over,
+        /// for room.
+        SamplerForgot "sampler_forgot",
     }
 }
 
