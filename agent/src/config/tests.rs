@@ -4,6 +4,10 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use super::*;
+use crate::export::delivery::{
+    Credentials, DeliveryConfig, Gzip, Proxy, Retry, Timeouts,
+};
+use crate::export::{BatchLimits, Overflow, QueueLimits};
 use crate::http::context::Format;
 use crate::link::{IdentityKey, TraceWidth};
 use crate::policy::Headerless;
@@ -16,6 +20,12 @@ fn settings(text: &str) -> Settings {
     let loaded = read(text).unwrap();
     assert_eq!(loaded.report.findings, [], "{}", loaded.report);
     loaded.settings
+}
+
+/// PEM of an authority made for this run.
+fn certificate() -> String {
+    let made = rcgen::generate_simple_self_signed(vec!["ca".to_owned()]).unwrap();
+    made.cert.pem()
 }
 
 #[test]
@@ -34,6 +44,10 @@ fn nothing_configured_traces_everything() {
 fn every_key() {
     let folder = tempfile::tempdir().unwrap();
     fs::write(folder.path().join("key"), "0123456789abcdef\n").unwrap();
+    fs::write(folder.path().join("ca.pem"), certificate()).unwrap();
+    fs::write(folder.path().join("token"), "secret\n").unwrap();
+    fs::write(folder.path().join("proxy.auth"), "user:password\n").unwrap();
+    let proxy_auth = Credentials::Basic(folder.path().join("proxy.auth"));
     let path = folder.path().join("nodespan.toml");
     fs::write(
         &path,
@@ -63,6 +77,13 @@ fn every_key() {
         connectTimeout = "1s"
         answerTimeout = "20s"
         giveUpAfter = "1h"
+        shutdownGrace = "30s"
+        overflow = "oldest"
+        gzip = "on"
+        caFile = "ca.pem"
+        proxy = "http://proxy:3128"
+        proxyAuthFile = "proxy.auth"
+        bearerTokenFile = "token"
         [admin]
         listen = "[::1]:9000"
         "#,
@@ -98,14 +119,31 @@ fn every_key() {
             shared_spans: true,
             trace_width: TraceWidth::Bits64,
             debug: false,
-            batch_spans: 10,
-            batch_bytes: 100_000,
-            batch_delay: Duration::from_secs(2),
-            queue_spans: 99,
-            queue_bytes: 1_000_000,
-            connect_timeout: Duration::from_secs(1),
-            answer_timeout: Duration::from_secs(20),
-            give_up_after: Duration::from_secs(3600),
+            delivery: DeliveryConfig {
+                batch: BatchLimits {
+                    spans: 10,
+                    bytes: 100_000,
+                    delay: Duration::from_secs(2),
+                },
+                queue: QueueLimits {
+                    spans: 99,
+                    bytes: 1_000_000,
+                },
+                overflow: Overflow::Oldest,
+                timeouts: Timeouts {
+                    connect: Duration::from_secs(1),
+                    answer: Duration::from_secs(20),
+                },
+                retry: Retry {
+                    give_up_after: Duration::from_hours(1),
+                    ..Retry::default()
+                },
+                grace: Duration::from_secs(30),
+                gzip: Gzip::On,
+                ca: Some(folder.path().join("ca.pem")),
+                proxy: Some(Proxy::parse("http://proxy:3128", Some(proxy_auth)).unwrap()),
+                credentials: Some(Credentials::Bearer(folder.path().join("token"))),
+            },
         }
     );
     assert_eq!(admin.listen, Listen::At("[::1]:9000".parse().unwrap()));
