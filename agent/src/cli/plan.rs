@@ -6,15 +6,17 @@ use std::sync::Arc;
 use super::args::{Common, RunArgs};
 use super::pipeline;
 use crate::assemble;
-use crate::config::{self, LoadError, Output, Settings};
+use crate::config::{self, LoadError, Output, Settings, TracingBackend};
 use crate::export::delivery::{Delivery, Retry, Target, TargetError, Timeouts, Worker};
 use crate::export::zipkin::Zipkin;
-use crate::export::{BatchLimits, Console, Discard, Exporter, JsonLines, Queries, QueueLimits};
+use crate::export::{
+    BatchLimits, Console, Discard, Exporter, JsonLines, Queries, QueueLimits, Wording,
+};
 use crate::http::context::Order;
 use crate::ledger::Ledger;
 use crate::link::Timing;
 use crate::policy::{EmptyPattern, Glob};
-use crate::sample::Sampler;
+use crate::sample::{Poller, SamplerConfig};
 
 /// Why nothing is run.
 #[derive(Debug, thiserror::Error)]
@@ -25,6 +27,12 @@ pub enum PlanError {
     /// An endpoint is unusable.
     #[error(transparent)]
     Target(#[from] TargetError),
+    /// Nothing speaks to this backend yet.
+    #[error("[tracing] backend = \"{backend}\" is not sent to by this version")]
+    NotYet {
+        /// Its name.
+        backend: &'static str,
+    },
     /// A name on the command line is no pattern.
     #[error("{flag} `{value}`: {source}")]
     Pattern {
@@ -68,27 +76,42 @@ pub(super) fn run_settings(args: &RunArgs) -> Result<Settings, PlanError> {
     Ok(settings)
 }
 
-/// What the stages are told.
-pub(super) fn pipeline(settings: &Settings, timing: Timing) -> pipeline::Options {
-    pipeline::Options {
+/// What the stages are told, and the task that asks a sampling server if one
+/// decides.
+pub(super) fn pipeline(
+    settings: &Settings,
+    timing: Timing,
+    ledger: &Arc<Ledger>,
+) -> (pipeline::Options, Option<Poller>) {
+    let tracing = settings.tracing.as_ref();
+    let (sampler, poller) = sampler(settings).build(ledger);
+    let options = pipeline::Options {
         selection: settings.capture.selection.clone(),
-        sampler: Sampler::default(),
-        name_limit: None,
+        sampler,
+        name_limit: tracing.and_then(|tracing| tracing.name_limit),
         key: settings.agent.identity_key,
-        width: settings.export.trace_width,
-        shared_spans: settings.export.shared_spans,
-        debug: settings.export.debug,
+        width: settings.trace_width(),
+        shared_spans: settings.shared_spans(),
+        debug: tracing.is_some_and(|tracing| tracing.debug),
         timing,
-    }
+    };
+    (options, poller)
+}
+
+fn sampler(settings: &Settings) -> SamplerConfig {
+    let tracing = settings.tracing.as_ref();
+    tracing.map_or_else(SamplerConfig::default, |tracing| tracing.sampler.clone())
 }
 
 /// What the assembler is told.
 pub(super) fn assembler(settings: &Settings) -> assemble::Options {
+    let tracing = settings.tracing.as_ref();
     assemble::Options {
         order: Order::preferring(&settings.capture.context_order),
         limits: assemble::Limits::default(),
         targets: !settings.capture.selection.exclude_paths.is_empty(),
-        lines: false,
+        context_header: tracing.and_then(|tracing| tracing.context_header.clone()),
+        lines: sampler(settings).needs_operations(),
     }
 }
 
@@ -100,37 +123,61 @@ pub(super) struct Exits {
 
 /// Opens the outputs that the settings name. Must run within a tokio runtime.
 pub(super) fn exits(settings: &Settings, ledger: &Arc<Ledger>) -> Result<Exits, PlanError> {
-    let queries = if settings.capture.redact_query {
-        Queries::Redacted
-    } else {
-        Queries::AsSent
+    let wording = Wording {
+        queries: if settings.capture.redact_query {
+            Queries::Redacted
+        } else {
+            Queries::AsSent
+        },
+        name_limit: settings
+            .tracing
+            .as_ref()
+            .and_then(|tracing| tracing.name_limit),
     };
+    let zipkin = zipkin_endpoint(settings)?;
     let mut exits = Exits {
         exporters: Vec::new(),
         workers: Vec::new(),
     };
-    match settings.export.output() {
-        Output::None if settings.export.zipkin.is_some() => {}
+    match settings.output() {
+        Output::None if zipkin.is_some() => {}
         Output::None => exits
             .exporters
             .push(Box::new(Discard::new(ledger.backend("none")))),
         Output::Console => {
             let colour = io::stdout().is_terminal();
+            let queries = wording.queries;
             let console = Console::new(io::stdout(), colour, queries, ledger.backend("console"));
             exits.exporters.push(Box::new(console));
         }
         Output::Jsonl => {
-            let lines = JsonLines::new(io::stdout(), queries, ledger.backend("jsonl"));
+            let lines = JsonLines::new(io::stdout(), wording, ledger.backend("jsonl"));
             exits.exporters.push(Box::new(lines));
         }
     }
-    if let Some(url) = &settings.export.zipkin {
+    if let Some(url) = &zipkin {
         let (batcher, worker) = delivery(settings, Target::parse(url)?)
-            .start(Box::new(Zipkin::new(queries)), ledger.backend("zipkin"));
+            .start(Box::new(Zipkin::new(wording)), ledger.backend("zipkin"));
         exits.exporters.push(Box::new(batcher));
         exits.workers.push(worker);
     }
     Ok(exits)
+}
+
+/// Where Zipkin's second format is sent.
+fn zipkin_endpoint(settings: &Settings) -> Result<Option<String>, PlanError> {
+    let Some(tracing) = &settings.tracing else {
+        return Ok(settings.export.zipkin.clone());
+    };
+    match &tracing.backend {
+        TracingBackend::Zipkin { endpoint } => {
+            let first = endpoint.strip_suffix("/api/v1/spans");
+            let second = first.map(|base| format!("{base}/api/v2/spans"));
+            Ok(Some(second.unwrap_or_else(|| endpoint.clone())))
+        }
+        TracingBackend::Jaeger { .. } => Err(PlanError::NotYet { backend: "jaeger" }),
+        TracingBackend::Otlp { .. } => Err(PlanError::NotYet { backend: "otlp" }),
+    }
 }
 
 fn delivery(settings: &Settings, target: Target) -> Delivery {

@@ -43,8 +43,11 @@ pub(super) fn run(args: &ReplayArgs) -> Result<(), RunError> {
                 .into()
         });
         let identify = AddressIdentifier::new(settings.agent.service.clone(), node);
+        let (options, poller) = plan::pipeline(&settings, Timing::default(), &ledger);
+        // It ends with the pipeline.
+        let poller = poller.map(|poller| tokio::spawn(poller.run()));
         let mut pipeline = Pipeline::new(
-            plan::pipeline(&settings, Timing::default()),
+            options,
             identify,
             exporters,
             Arc::clone(&ledger),
@@ -84,6 +87,9 @@ pub(super) fn run(args: &ReplayArgs) -> Result<(), RunError> {
             if let Err(error) = worker.await {
                 tracing::error!("a backend's worker ended badly: {error}");
             }
+        }
+        if let Some(poller) = poller {
+            poller.abort();
         }
         if truncated {
             tracing::warn!("{}: the last record is cut short", args.file.display());

@@ -51,8 +51,10 @@ pub(super) fn run(args: &RunArgs) -> Result<(), RunError> {
             node: settings.agent.node.clone(),
             ..IdentifyOptions::default()
         });
+        let (options, poller) = plan::pipeline(&settings, Timing::default(), &ledger);
+        let poller = poller.map(|poller| tokio::spawn(poller.run()));
         let pipeline = Pipeline::new(
-            plan::pipeline(&settings, Timing::default()),
+            options,
             identify,
             exporters,
             Arc::clone(&ledger),
@@ -81,6 +83,9 @@ pub(super) fn run(args: &RunArgs) -> Result<(), RunError> {
         }
         if let Err(error) = joined {
             tracing::error!("waiting for the pipeline: {error}");
+        }
+        if let Some(poller) = poller {
+            poller.abort();
         }
         account(&gauges, &ledger, &Traffic::default());
         tracing::info!("{}", ledger.snapshot().summary());
