@@ -7,6 +7,7 @@ use super::plausible::is_plausible;
 use super::sink::Sink;
 use super::stream::{Call, First, Partial, Phase, Suffix};
 use crate::http::chunked::Outcome;
+use crate::http::context::context_with;
 use crate::http::head::{
     EndScan, MAX_HEAD, Parsed, Start, StartLine, empty_lines, looks_like_start, parse_request,
     parse_response, start_line,
@@ -185,9 +186,13 @@ impl Connection {
             Start::No => Parsed::Refused,
             Start::TooShort => Parsed::Partial,
             Start::Request => match parse_request(head, sink.options.order) {
-                Parsed::Complete(parsed) => {
+                Parsed::Complete(mut parsed) => {
                     let len = parsed.len;
                     let bytes = head.get(..len).unwrap_or(head);
+                    if let Some(name) = &sink.options.context_header {
+                        let order = sink.options.order;
+                        parsed.context = context_with(bytes, order, name.as_bytes());
+                    }
                     self.request(direction, &parsed, bytes, first, sink, out);
                     Parsed::Complete(len)
                 }

@@ -3,10 +3,12 @@
 use crate::http::context::Order;
 
 /// Choices and bounds of an assembler.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Options {
     /// Which context format is asked first.
     pub order: Order,
+    /// The header, in any case, that is read in place of `uber-trace-id`.
+    pub context_header: Option<Box<str>>,
     /// Bounds on state.
     pub limits: Limits,
     /// Give out the target of each request when it begins, because somebody

@@ -178,7 +178,12 @@ impl Wishes {
             return None;
         }
         *seen = Some(generation);
-        Some(self.wish.lock().unwrap_or_else(PoisonError::into_inner).clone())
+        Some(
+            self.wish
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .clone(),
+        )
     }
 }
 

@@ -136,7 +136,11 @@ mod tests {
             },
         };
         assert!(matches!(source.load(), Err(PlanError::Config(_))));
-        fs::write(&config, "[agent]\nservice = 'file'\n[capture]\nports = [80]\n").unwrap();
+        fs::write(
+            &config,
+            "[agent]\nservice = 'file'\n[capture]\nports = [80]\n",
+        )
+        .unwrap();
         for _ in 0..2 {
             let loaded = source.load().unwrap();
             assert_eq!(loaded.settings.agent.service.as_deref(), Some("typed"));
@@ -146,7 +150,11 @@ mod tests {
         }
         fs::write(resources.join("a.yaml"), "type: Mesh\n").unwrap();
         assert!(matches!(source.load(), Err(PlanError::Resources(_))));
-        fs::write(resources.join("a.yaml"), "{type: Mesh, name: a, color: 1}\n").unwrap();
+        fs::write(
+            resources.join("a.yaml"),
+            "{type: Mesh, name: a, color: 1}\n",
+        )
+        .unwrap();
         let loaded = source.load().unwrap();
         assert_eq!(loaded.resources.unwrap().len(), 1);
         assert_eq!(loaded.reports.len(), 1);

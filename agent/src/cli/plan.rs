@@ -12,16 +12,17 @@ use super::live::Wish;
 use super::load::Loaded;
 use super::pipeline;
 use crate::assemble;
-use crate::config::{LoadError, Output, Settings, resources};
+use crate::config::{LoadError, Output, Settings, TracingBackend as TracingTo, resources};
 use crate::decide::{Destinations, Plan, Policies, Route, Sampling};
 use crate::export::{
-    BackendConfig, Console, Discard, Exporter, JsonLines, OpenError, Protocol, Queries, Wording,
+    BackendConfig, Console, Discard, Exporter, JsonLines, Limits, NameLimit, OpenError, Protocol,
+    Queries, Wording,
 };
 use crate::http::context::Order;
 use crate::ledger::Ledger;
 use crate::link::{Timing, TraceWidth};
 use crate::policy::{BackendKind, EmptyPattern, Engine, TracingBackend, ZipkinApi};
-use crate::sample::Percentage;
+use crate::sample::{Percentage, SamplerConfig};
 
 /// Why nothing is run.
 #[derive(Debug, thiserror::Error)]
@@ -57,13 +58,28 @@ pub(super) fn pipeline(settings: &Settings, timing: Timing) -> pipeline::Options
 
 /// What the assembler is told.
 pub(super) fn assembler(settings: &Settings) -> assemble::Options {
+    let tracing = settings.tracing.as_ref();
     let Wish { targets, lines, .. } = wish(settings);
     assemble::Options {
         order: Order::preferring(&settings.capture.context_order),
+        context_header: tracing.and_then(|tracing| tracing.context_header.clone()),
         limits: assemble::Limits::default(),
         targets,
         lines,
     }
+}
+
+/// Decides where neither a request nor a policy does.
+pub(super) fn sampler(settings: &Settings) -> &SamplerConfig {
+    const ALL: &SamplerConfig = &SamplerConfig::Const(true);
+    settings
+        .tracing
+        .as_ref()
+        .map_or(ALL, |tracing| &tracing.sampler)
+}
+
+fn name_limit(settings: &Settings) -> Option<NameLimit> {
+    settings.tracing.as_ref()?.name_limit
 }
 
 /// What the reader is told, now and after a reload.
@@ -72,7 +88,7 @@ pub(super) fn wish(settings: &Settings) -> Wish {
     Wish {
         ports: selection.ports.clone(),
         targets: !selection.exclude_paths.is_empty(),
-        lines: settings.sampler.needs_operations(),
+        lines: sampler(settings).needs_operations(),
     }
 }
 
@@ -90,21 +106,26 @@ pub(super) fn plan(
     let plan = |destinations| Plan {
         selection: settings.capture.selection.clone(),
         destinations,
-        sampler: settings.sampler.clone(),
-        name_limit: settings.export.name_limit,
+        sampler: sampler(settings).clone(),
+        name_limit: name_limit(settings),
     };
     // Resources without a Mesh say nothing about where spans go.
     let resources = loaded.resources.as_ref();
     let Some(resources) = resources.filter(|all| all.meshes().next().is_some()) else {
         let wanted: Vec<_> = single(settings).into_iter().collect();
         let change = backends.change(&wanted)?;
-        let shares = wanted.iter().all(|backend| backend.protocol.has_shared_spans());
+        let shares = wanted
+            .iter()
+            .all(|backend| backend.protocol.has_shared_spans());
         let route = Route {
             backend: change.ids.first().copied().unwrap_or_default(),
             sampling: Sampling::Configured,
-            shared_spans: settings.export.shared_spans && shares,
-            width: settings.export.trace_width,
-            debug: settings.export.debug,
+            shared_spans: settings.shared_spans() && shares,
+            width: settings.trace_width(),
+            debug: settings
+                .tracing
+                .as_ref()
+                .is_some_and(|tracing| tracing.debug),
         };
         return Ok((plan(Destinations::One(route)), change));
     };
@@ -117,7 +138,9 @@ pub(super) fn plan(
     let wanted: Vec<_> = of_meshes.iter().map(|(_, config)| config.clone()).collect();
     let change = backends.change(&wanted)?;
     let policies = Policies::new(engine, own, |backend| {
-        let place = of_meshes.iter().position(|(of, _)| Arc::ptr_eq(of, backend))?;
+        let place = of_meshes
+            .iter()
+            .position(|(of, _)| Arc::ptr_eq(of, backend))?;
         let (_, config) = of_meshes.get(place)?;
         let mut route = route(backend, *change.ids.get(place)?);
         route.shared_spans &= config.protocol.has_shared_spans();
@@ -128,20 +151,37 @@ pub(super) fn plan(
 
 /// The one backend of a configuration without a Mesh.
 fn single(settings: &Settings) -> Option<BackendConfig> {
-    let url = settings.export.zipkin.as_ref()?;
-    Some(BackendConfig {
-        name: "zipkin".into(),
-        protocol: Protocol::of_zipkin(url, None, false),
-        target: url.clone(),
+    let (name, protocol, target) = match &settings.tracing {
+        Some(tracing) => match &tracing.backend {
+            TracingTo::Zipkin { endpoint } => {
+                let protocol = Protocol::of_zipkin(endpoint, None, false);
+                ("zipkin", protocol, endpoint)
+            }
+            TracingTo::Jaeger { agent } => ("jaeger", Protocol::JaegerCompact, agent),
+            TracingTo::Otlp { endpoint } => ("otlp", Protocol::Otlp, endpoint),
+        },
+        None => {
+            let url = settings.export.zipkin.as_ref()?;
+            ("zipkin", Protocol::of_zipkin(url, None, false), url)
+        }
+    };
+    Some(backend(name.into(), protocol, target, settings))
+}
+
+fn backend(name: Arc<str>, protocol: Protocol, target: &str, settings: &Settings) -> BackendConfig {
+    BackendConfig {
+        name,
+        protocol,
+        target: target.to_owned(),
         wording: wording(settings),
-        limits: settings.export.limits,
+        limits: Limits::default(),
         delivery: settings.export.delivery.clone(),
-    })
+    }
 }
 
 /// A backend of a Mesh, if it is one that can be sent to.
-fn of_mesh(backend: &TracingBackend, settings: &Settings) -> Option<BackendConfig> {
-    let (protocol, target) = match &backend.kind {
+fn of_mesh(of: &TracingBackend, settings: &Settings) -> Option<BackendConfig> {
+    let (protocol, target) = match &of.kind {
         BackendKind::Zipkin {
             url, api_version, ..
         } => match api_version {
@@ -152,14 +192,8 @@ fn of_mesh(backend: &TracingBackend, settings: &Settings) -> Option<BackendConfi
         BackendKind::OpenTelemetry { endpoint } => (Protocol::Otlp, endpoint),
         BackendKind::Datadog { .. } => return None,
     };
-    Some(BackendConfig {
-        name: format!("{}/{}", backend.mesh, backend.name).into(),
-        protocol,
-        target: target.to_string(),
-        wording: wording(settings),
-        limits: settings.export.limits,
-        delivery: settings.export.delivery.clone(),
-    })
+    let name = format!("{}/{}", of.mesh, of.name);
+    Some(backend(name.into(), protocol, target, settings))
 }
 
 fn route(backend: &TracingBackend, id: crate::link::Backend) -> Route {
@@ -189,7 +223,7 @@ fn wording(settings: &Settings) -> Wording {
             true => Queries::Redacted,
             false => Queries::AsSent,
         },
-        name_limit: settings.export.name_limit,
+        name_limit: name_limit(settings),
     }
 }
 
@@ -197,7 +231,10 @@ fn wording(settings: &Settings) -> Wording {
 /// go nowhere.
 pub(super) fn printed(loaded: &Loaded, ledger: &Arc<Ledger>) -> Exits {
     let settings = &loaded.settings;
-    let meshes = loaded.resources.as_ref().is_some_and(|all| all.meshes().next().is_some());
+    let meshes = loaded
+        .resources
+        .as_ref()
+        .is_some_and(|all| all.meshes().next().is_some());
     let goes_nowhere = !meshes && single(settings).is_none();
     let output = settings.export.printed.unwrap_or(match goes_nowhere {
         true => Output::Console,
@@ -210,7 +247,7 @@ pub(super) fn printed(loaded: &Loaded, ledger: &Arc<Ledger>) -> Exits {
         Output::Console => {
             let colour = io::stdout().is_terminal();
             let account = ledger.backend("console");
-            Box::new(Console::new(io::stdout(), colour, wording, account))
+            Box::new(Console::new(io::stdout(), colour, wording.queries, account))
         }
         Output::Jsonl => {
             let account = ledger.backend("jsonl");

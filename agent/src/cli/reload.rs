@@ -133,7 +133,8 @@ impl Reloader {
         warn(&loaded.reports);
         let (plan, mut change) = plan::plan(&loaded, self.own.clone(), &mut self.backends)?;
         needs_restart(&self.current.settings, &loaded.settings);
-        let other_sampler = loaded.settings.sampler != self.current.settings.sampler;
+        let other_sampler =
+            plan::sampler(&loaded.settings) != plan::sampler(&self.current.settings);
         self.current = loaded;
         self.run_workers(&mut change);
         let sampler = other_sampler.then(|| self.sampler());
@@ -184,7 +185,7 @@ impl Reloader {
     }
 
     fn sampler(&mut self) -> Sampler {
-        let (sampler, poller) = self.current.settings.sampler.build(&self.ledger);
+        let (sampler, poller) = plan::sampler(&self.current.settings).build(&self.ledger);
         if let Some(poller) = poller {
             self.tasks.spawn(poller.run());
         }
@@ -204,15 +205,26 @@ fn warn(reports: &[Report]) {
     }
 }
 
+fn context_header(settings: &Settings) -> Option<&str> {
+    settings.tracing.as_ref()?.context_header.as_deref()
+}
+
 /// Says which changes have no effect before the next start.
 fn needs_restart(old: &Settings, new: &Settings) {
     let changed = [
         ("[agent] node", old.agent.node != new.agent.node),
         ("[agent] service", old.agent.service != new.agent.service),
-        ("[agent] identityKeyFile", old.agent.identity_key != new.agent.identity_key),
+        (
+            "[agent] identityKeyFile",
+            old.agent.identity_key != new.agent.identity_key,
+        ),
         (
             "[capture] contextOrder",
             old.capture.context_order != new.capture.context_order,
+        ),
+        (
+            "[tracing.jaeger] traceContextHeaderName",
+            context_header(old) != context_header(new),
         ),
         ("[export] output", old.export.printed != new.export.printed),
         ("[admin]", old.admin != new.admin),

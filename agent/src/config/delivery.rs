@@ -37,7 +37,13 @@ pub(super) fn delivery(
         delivery.ca = Some(path);
     }
     let basic = secret(table, "basicAuthFile", Credentials::Basic, folder, findings);
-    let bearer = secret(table, "bearerTokenFile", Credentials::Bearer, folder, findings);
+    let bearer = secret(
+        table,
+        "bearerTokenFile",
+        Credentials::Bearer,
+        folder,
+        findings,
+    );
     delivery.credentials = match (basic, bearer) {
         (Some(basic), Some(bearer)) => {
             let message = "with basicAuthFile in the table, there is a second Authorization";
@@ -53,7 +59,11 @@ pub(super) fn delivery(
             Err(error) => findings.error(&url.at, error.to_string(), "write http://HOST:PORT"),
         },
         (None, Some(auth)) => {
-            findings.error(&auth.at, "there is no proxy that is shown this", "set proxy");
+            findings.error(
+                &auth.at,
+                "there is no proxy that is shown this",
+                "set proxy",
+            );
         }
         (None, None) => {}
     }

@@ -2,21 +2,25 @@
 //!
 //! `[agent]`, `[capture]`, `[export]` and `[admin]` are strict: an unknown key
 //! is an error. `[tracing]` is Traefik's and read as Traefik reads it. Every
-//! mistake of a file is found in one run and shown at its place.
+//! mistake of a file that is TOML is found in one run and shown at its place.
 
 mod delivery;
 mod read;
 mod report;
 pub mod resources;
+mod sections;
 mod settings;
 mod table;
 #[cfg(test)]
 mod tests;
 mod tracing;
+mod url;
 
 pub use crate::nearest::nearest;
 pub use report::{Finding, Place, Report, Severity};
-pub use settings::{Admin, Agent, Capture, Export, Listen, Output, Settings};
+pub use settings::{
+    Admin, Agent, Capture, Export, Listen, Output, Settings, Tracing, TracingBackend,
+};
 
 use std::fs::File;
 use std::io::{self, Read};

@@ -10,19 +10,29 @@ use super::nearest;
 use super::report::{Finding, Severity};
 use super::settings::{Admin, Agent, Capture, Export, Listen, Output, Settings};
 use super::table::{At, Findings, Keys, Placed, Reader};
+use super::url::zipkin_endpoint;
 use super::{MAX_KEY, read_at_most};
 use crate::http::context::Format;
 use crate::link::{IdentityKey, TraceWidth};
 use crate::policy::{Glob, Headerless};
 
+/// What helps where a file is not TOML.
+const TOML: &str =
+    "a table is `[name]`, a key `name = value` with strings in quotes: https://toml.io/en/v1.0.0";
+
 /// Settings and all findings; the settings are of use if none is an error.
 pub(super) fn read(text: &str, folder: &Path) -> (Settings, Vec<Finding>) {
     let findings = Findings::default();
     let (document, errors) = DeTable::parse_recoverable(text);
-    for error in errors {
-        let span = error.span().unwrap_or(0..0);
-        let field = String::new();
-        findings.error(&At { field, span }, error.message(), "");
+    if !errors.is_empty() {
+        // What is not TOML is not read any further: what can be made out of it
+        // would give rise to errors that nobody made.
+        for error in errors {
+            let span = error.span().unwrap_or(0..0);
+            let field = String::new();
+            findings.error(&At { field, span }, error.message(), TOML);
+        }
+        return (Settings::default(), findings.into_sorted());
     }
     let mut root = Reader::new(&document, &findings);
     let mut settings = Settings::default();
@@ -102,7 +112,8 @@ fn capture(mut table: Reader<'_>, findings: &Findings) -> Capture {
             continue;
         };
         if capture.context_order.contains(&format) {
-            findings.error(&word.at, format!("\"{}\" is there twice", word.value), "");
+            let message = format!("\"{}\" is there twice", word.value);
+            findings.error(&word.at, message, "remove one of them");
         } else {
             capture.context_order.push(format);
         }
@@ -119,7 +130,10 @@ fn globs(patterns: Option<Vec<Placed<&str>>>, findings: &Findings) -> Vec<Glob> 
     for pattern in patterns.unwrap_or_default() {
         match pattern.value.parse() {
             Ok(glob) => globs.push(glob),
-            Err(empty) => findings.error(&pattern.at, format!("{empty}"), ""),
+            Err(empty) => {
+                let hint = "remove it, or write a name, in which * stands for anything";
+                findings.error(&pattern.at, format!("{empty}"), hint);
+            }
         }
     }
     globs
@@ -144,7 +158,7 @@ fn export(
     };
     if let Some(url) = table.name("zipkinEndpoint") {
         not_beside(&url.at, "httpEndpoint");
-        export.zipkin = endpoint(&url, findings);
+        export.zipkin = zipkin_endpoint(&url, findings);
     }
     if let Some(shared) = table.bool("sharedSpans") {
         not_beside(&shared.at, "sameSpan");
@@ -173,56 +187,6 @@ pub(super) const fn width(wide: bool) -> TraceWidth {
     }
 }
 
-/// Traefik's path of Zipkin's first API, and the second one's.
-const V1: &str = "/api/v1/spans";
-pub(super) const V2: &str = "/api/v2/spans";
-
-/// A URL of Zipkin's second API. Traefik's files name the first one
-/// (`httpEndpoint`'s default); every server that has it has the second beside
-/// it (`ZipkinHttpCollector.java`).
-pub(super) fn endpoint(url: &Placed<&str>, findings: &Findings) -> Option<String> {
-    let example = "write http://HOST:PORT/api/v2/spans";
-    let value = url.value.trim();
-    let Some((scheme, rest)) = value.split_once("://") else {
-        findings.error(&url.at, format!("\"{value}\" is not a URL"), example);
-        return None;
-    };
-    let (authority, _) = rest.split_once('/').unwrap_or((rest, ""));
-    let http = ["http", "https"].iter().any(|known| scheme.eq_ignore_ascii_case(known));
-    let problem = if !http {
-        "the scheme is not http or https"
-    } else if authority.contains('@') {
-        "a name and password in the URL are not supported; [export] has basicAuthFile"
-    } else if authority.is_empty() || authority.starts_with(':') {
-        "the URL names no host"
-    } else if value.contains(char::is_whitespace) || value.contains(char::is_control) {
-        "there is white space in the URL"
-    } else if port_is_wrong(authority) {
-        "the port is not a number from 1 to 65535"
-    } else {
-        if let Some(base) = value.strip_suffix(V1) {
-            let endpoint = format!("{base}{V2}");
-            let message = format!("Zipkin's first API is not spoken; spans go to {endpoint}");
-            findings.warning(&url.at, message, "name that URL to be rid of this warning");
-            return Some(endpoint);
-        }
-        return Some(value.to_owned());
-    };
-    findings.error(&url.at, problem, example);
-    None
-}
-
-fn port_is_wrong(authority: &str) -> bool {
-    let after_host = match authority.rsplit_once(']') {
-        Some((_, after)) => after,
-        None => authority,
-    };
-    let Some((_, port)) = after_host.rsplit_once(':') else {
-        return false;
-    };
-    !port.parse::<u16>().is_ok_and(|port| port > 0)
-}
-
 fn admin(mut table: Reader<'_>, findings: &Findings) -> Admin {
     let mut admin = Admin::default();
     if let Some(listen) = table.string("listen") {
@@ -240,7 +204,11 @@ fn admin(mut table: Reader<'_>, findings: &Findings) -> Admin {
     admin
 }
 
-pub(super) fn one_of<T: Copy>(word: &Placed<&str>, known: &[(&str, T)], findings: &Findings) -> Option<T> {
+pub(super) fn one_of<T: Copy>(
+    word: &Placed<&str>,
+    known: &[(&str, T)],
+    findings: &Findings,
+) -> Option<T> {
     if let Some((_, value)) = known.iter().find(|(name, _)| *name == word.value) {
         return Some(*value);
     }

@@ -3,10 +3,12 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use crate::export::NameLimit;
 use crate::export::delivery::DeliveryConfig;
 use crate::http::context::Format;
 use crate::link::{IdentityKey, TraceWidth};
 use crate::policy::Selection;
+use crate::sample::SamplerConfig;
 
 /// Everything in `nodespan.toml`. The default traces every request, prints its
 /// span to the console and needs no file.
@@ -16,10 +18,44 @@ pub struct Settings {
     pub agent: Agent,
     /// `[capture]`
     pub capture: Capture,
-    /// `[export]` and `[tracing]`
+    /// `[tracing]`
+    pub tracing: Option<Tracing>,
+    /// `[export]`
     pub export: Export,
     /// `[admin]`
     pub admin: Admin,
+}
+
+impl Settings {
+    /// What is printed: what was asked for, else the console if spans would
+    /// go nowhere.
+    #[must_use]
+    pub fn output(&self) -> Output {
+        let nowhere = self.tracing.is_none() && self.export.zipkin.is_none();
+        self.export.printed.unwrap_or(match nowhere {
+            true => Output::Console,
+            false => Output::None,
+        })
+    }
+
+    /// Whether both halves of a call have one span id, where `[tracing]` or
+    /// `[export]` decides.
+    #[must_use]
+    pub fn shared_spans(&self) -> bool {
+        match &self.tracing {
+            Some(tracing) => tracing.shared_spans,
+            None => self.export.shared_spans,
+        }
+    }
+
+    /// Width of new trace ids, where `[tracing]` or `[export]` decides.
+    #[must_use]
+    pub fn trace_width(&self) -> TraceWidth {
+        match &self.tracing {
+            Some(tracing) => tracing.trace_width,
+            None => self.export.trace_width,
+        }
+    }
 }
 
 /// Who the agent is.
@@ -46,7 +82,8 @@ pub struct Capture {
     pub selection: Selection,
     /// `contextOrder`: which formats of trace context are asked first, of
     /// `"b3"`, `"b3-multi"`, `"traceparent"`, `"uber-trace-id"`. Those that
-    /// are not named come behind, in this order, which is the default.
+    /// are not named come behind, in this order, which is the default; or else
+    /// `[tracing.jaeger] propagation`.
     pub context_order: Vec<Format>,
     /// `redactQuery`: replace the values of the query in `http.url`. Default
     /// true.
@@ -67,19 +104,17 @@ impl Default for Capture {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Export {
     /// `output`: `"console"`, `"jsonl"` or `"none"`. Default: the console if
-    /// there is no backend, otherwise none; see [`Self::output`].
+    /// there is no backend, otherwise none; see [`Settings::output`].
     pub printed: Option<Output>,
-    /// `zipkinEndpoint`, or `[tracing.zipkin] httpEndpoint`: URL that takes
-    /// Zipkin v2 JSON, `http://HOST:PORT/api/v2/spans`. Default: none.
+    /// `zipkinEndpoint`: URL that takes Zipkin v2 JSON,
+    /// `http://HOST:PORT/api/v2/spans`. Default: none. Not beside `[tracing]`.
     pub zipkin: Option<String>,
-    /// `sharedSpans`, or `[tracing.zipkin] sameSpan`: both halves of a call
-    /// have one span id. Default false.
+    /// `sharedSpans`: both halves of a call have one span id. Default false.
+    /// Not beside `[tracing]`.
     pub shared_spans: bool,
-    /// `traceId128`, or `[tracing.zipkin] id128Bit`: width of new trace ids.
-    /// Default true, 128 bits.
+    /// `traceId128`: width of new trace ids. Default true, 128 bits. Not
+    /// beside `[tracing]`.
     pub trace_width: TraceWidth,
-    /// `[tracing.zipkin] debug`: every span says `debug`. Default false.
-    pub debug: bool,
     /// How every backend is fed, with defaults in brackets. `batchSpans`: a
     /// batch leaves when it holds this many, 1 to 100,000 (1,000);
     /// `batchBytes`: or this many bytes, 1,000 to 50,000,000 (512,000, what
@@ -113,22 +148,59 @@ impl Default for Export {
             zipkin: None,
             shared_spans: false,
             trace_width: TraceWidth::Bits128,
-            debug: false,
             delivery: DeliveryConfig::default(),
         }
     }
 }
 
-impl Export {
-    /// What is printed: what was asked for, else the console if spans would
-    /// go nowhere.
-    #[must_use]
-    pub fn output(&self) -> Output {
-        self.printed.unwrap_or(match self.zipkin {
-            None => Output::Console,
-            Some(_) => Output::None,
-        })
-    }
+/// Traefik's `[tracing]`: everything goes to one backend. `serviceName` is in
+/// [`Agent::service`], and `propagation` in [`Capture::context_order`].
+#[derive(Clone, Debug, PartialEq)]
+pub struct Tracing {
+    /// `backend`, and where it is. Default: Jaeger.
+    pub backend: TracingBackend,
+    /// `[tracing.jaeger] samplingType` (`const`, `probabilistic`,
+    /// `rateLimiting` or `remote`), `samplingParam`, `samplingServerURL`;
+    /// `[tracing.zipkin] sampleRate`; `sampleRate` for OTLP. Default: all.
+    pub sampler: SamplerConfig,
+    /// `spanNameLimit`: bytes of a span's name. Default: no limit.
+    pub name_limit: Option<NameLimit>,
+    /// `[tracing.jaeger] traceContextHeaderName`, in lower case, if it is
+    /// another than `uber-trace-id`: the header that is read in place of that
+    /// one.
+    pub context_header: Option<Box<str>>,
+    /// `[tracing.zipkin] id128Bit` (default true), `[tracing.jaeger]
+    /// gen128Bit` (default false): width of new trace ids. 128 bits for OTLP.
+    pub trace_width: TraceWidth,
+    /// `[tracing.zipkin] sameSpan`: both halves of a call have one span id.
+    /// Default false.
+    pub shared_spans: bool,
+    /// `[tracing.zipkin] debug`: every span says `debug`. Default false.
+    pub debug: bool,
+}
+
+/// Where `[tracing]` sends spans.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TracingBackend {
+    /// `"zipkin"`
+    Zipkin {
+        /// `httpEndpoint`: `http` or `https` URL whose path tells the format,
+        /// `/api/v1/spans` or `/api/v2/spans`. Default
+        /// `http://localhost:9411/api/v1/spans`.
+        endpoint: String,
+    },
+    /// `"jaeger"`
+    Jaeger {
+        /// `localAgentHostPort`: where an agent, or what speaks for one, takes
+        /// compact thrift over UDP. Default `127.0.0.1:6831`.
+        agent: String,
+    },
+    /// `"otlp"`
+    Otlp {
+        /// `endpoint`: `http` or `https` URL that takes OTLP in Protocol
+        /// Buffers. Default `http://127.0.0.1:4318/v1/traces`.
+        endpoint: String,
+    },
 }
 
 /// What is printed of each span.

@@ -150,6 +150,14 @@ impl<'d> Reader<'d> {
         found
     }
 
+    /// Whether there is such a key, whatever its value.
+    pub(super) fn has(&self, key: &str) -> bool {
+        let names = self.table.keys();
+        names
+            .into_iter()
+            .any(|name| self.keys.same(key, name.get_ref()))
+    }
+
     fn field(&self, key: &str, span: Range<usize>) -> At {
         let field = match self.at.field.as_str() {
             "" => key.to_owned(),
@@ -178,7 +186,7 @@ impl<'d> Reader<'d> {
     pub(super) fn string(&mut self, key: &'static str) -> Option<Placed<&'d str>> {
         let (at, value) = self.get(key)?;
         let Some(value) = value.as_str() else {
-            self.wrong_type(&at, value, "a string", "");
+            self.wrong_type(&at, value, "a string", "write it in quotes");
             return None;
         };
         Some(Placed { value, at })
@@ -201,7 +209,7 @@ impl<'d> Reader<'d> {
     pub(super) fn bool(&mut self, key: &'static str) -> Option<Placed<bool>> {
         let (at, value) = self.get(key)?;
         let Some(value) = value.as_bool() else {
-            self.wrong_type(&at, value, "true or false", "");
+            self.wrong_type(&at, value, "true or false", "write it without quotes");
             return None;
         };
         Some(Placed { value, at })
@@ -212,14 +220,46 @@ impl<'d> Reader<'d> {
         key: &'static str,
         limits: RangeInclusive<u64>,
     ) -> Option<u64> {
+        Some(self.placed_integer(key, limits)?.value)
+    }
+
+    pub(super) fn placed_integer(
+        &mut self,
+        key: &'static str,
+        limits: RangeInclusive<u64>,
+    ) -> Option<Placed<u64>> {
         let (at, value) = self.get(key)?;
-        self.integer_at(&at, value, limits)
+        let value = self.integer_at(&at, value, limits)?;
+        Some(Placed { value, at })
+    }
+
+    /// A finite number, with a point or without.
+    pub(super) fn number(&mut self, key: &'static str) -> Option<Placed<f64>> {
+        let (at, value) = self.get(key)?;
+        let number = match value {
+            DeValue::Float(float) => float.as_str().parse::<f64>().ok(),
+            DeValue::Integer(integer) => {
+                let whole = i128::from_str_radix(integer.as_str(), integer.radix()).ok();
+                whole.map(|whole| whole as f64)
+            }
+            _ => {
+                self.wrong_type(&at, value, "a number", "write it without quotes");
+                return None;
+            }
+        };
+        let Some(value) = number.filter(|number| number.is_finite()) else {
+            self.findings
+                .error(&at, "this is no finite number", "write one such as 0.5");
+            return None;
+        };
+        Some(Placed { value, at })
     }
 
     fn integer_at(&self, at: &At, value: &DeValue<'_>, limits: RangeInclusive<u64>) -> Option<u64> {
         let (from, to) = (limits.start(), limits.end());
         let Some(text) = value.as_integer() else {
-            self.wrong_type(at, value, &format!("an integer from {from} to {to}"), "");
+            let wanted = format!("an integer from {from} to {to}");
+            self.wrong_type(at, value, &wanted, "write it without quotes");
             return None;
         };
         let number = i128::from_str_radix(text.as_str(), text.radix()).ok();
@@ -227,7 +267,8 @@ impl<'d> Reader<'d> {
         let within = number.filter(|number| limits.contains(number));
         if within.is_none() {
             let message = format!("{text} is not within {from} to {to}", text = text.as_str());
-            self.findings.error(at, message, "");
+            let hint = format!("write a whole number from {from} to {to}");
+            self.findings.error(at, message, &hint);
         }
         within
     }
@@ -261,7 +302,8 @@ impl<'d> Reader<'d> {
         };
         if !limits.contains(&duration) {
             let message = format!("\"{text}\" is not within \"{from:?}\" to \"{to:?}\"");
-            self.findings.error(&at, message, "");
+            self.findings
+                .error(&at, message, &format!("write {wanted}"));
             return None;
         }
         Some(duration)
@@ -273,7 +315,7 @@ impl<'d> Reader<'d> {
         for (at, value) in values {
             match value.as_str() {
                 Some(value) => strings.push(Placed { value, at }),
-                None => self.wrong_type(&at, value, "a string", ""),
+                None => self.wrong_type(&at, value, "a string", "write it in quotes"),
             }
         }
         Some(strings)

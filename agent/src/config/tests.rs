@@ -4,13 +4,13 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use super::*;
-use crate::export::delivery::{
-    Credentials, DeliveryConfig, Gzip, Proxy, Retry, Timeouts,
-};
+use crate::export::delivery::{Credentials, DeliveryConfig, Gzip, Proxy, Retry, Timeouts};
 use crate::export::{BatchLimits, Overflow, QueueLimits};
 use crate::http::context::Format;
 use crate::link::{IdentityKey, TraceWidth};
 use crate::policy::Headerless;
+
+mod tracing;
 
 fn read(text: &str) -> Result<Loaded, String> {
     parse("nodespan.toml", text, Path::new("")).map_err(|error| error.to_string())
@@ -33,7 +33,8 @@ fn nothing_configured_traces_everything() {
     for text in ["", "[agent]\n[capture]\n[export]\n[admin]\n"] {
         let settings = settings(text);
         assert_eq!(settings, Settings::default());
-        assert_eq!(settings.export.output(), Output::Console);
+        assert_eq!(settings.output(), Output::Console);
+        assert_eq!(settings.tracing, None);
         assert!(settings.capture.redact_query);
         assert_eq!(settings.export.trace_width, TraceWidth::Bits128);
         assert!(!settings.export.shared_spans);
@@ -92,9 +93,11 @@ fn every_key() {
     let Settings {
         agent,
         capture,
+        tracing,
         export,
         admin,
     } = load(&path).unwrap().settings;
+    assert_eq!(tracing, None);
     assert_eq!(agent.service.as_deref(), Some("shop"));
     assert_eq!(agent.node.as_deref(), Some("n1"));
     assert_eq!(
@@ -118,7 +121,6 @@ fn every_key() {
             zipkin: Some("http://zipkin:9411/api/v2/spans".into()),
             shared_spans: true,
             trace_width: TraceWidth::Bits64,
-            debug: false,
             delivery: DeliveryConfig {
                 batch: BatchLimits {
                     spans: 10,
@@ -150,62 +152,6 @@ fn every_key() {
 }
 
 #[test]
-fn traefiks_table() {
-    let zipkin = |text: &str| settings(text).export;
-    let export = zipkin("[tracing]\nbackend = \"zipkin\"");
-    assert_eq!(
-        export.zipkin.as_deref(),
-        Some("http://localhost:9411/api/v2/spans")
-    );
-    assert_eq!(export.output(), Output::None);
-    assert!(!export.shared_spans && !export.debug);
-    assert_eq!(export.trace_width, TraceWidth::Bits128);
-
-    let text = r#"
-        [Tracing]
-        Backend = "Zipkin"
-        servicename = "edge"
-        [Tracing.Zipkin]
-        HTTPEndpoint = "http://z:1/api/v2/spans"
-        sameSpan = true
-        id128bit = false
-        debug = true
-        "#;
-    let all = settings(text);
-    assert_eq!(all.agent.service.as_deref(), Some("edge"));
-    assert_eq!(
-        all.export.zipkin.as_deref(),
-        Some("http://z:1/api/v2/spans")
-    );
-    assert!(all.export.shared_spans && all.export.debug);
-    assert_eq!(all.export.trace_width, TraceWidth::Bits64);
-}
-
-#[test]
-fn traefiks_own_example_works() {
-    let text = r#"
-        [tracing]
-        backend = "zipkin"
-        serviceName = "traefik"
-        [tracing.zipkin]
-        httpEndpoint = "http://localhost:9411/api/v1/spans"
-        debug = false
-        sameSpan = false
-        id128Bit = true
-        "#;
-    let loaded = read(text).unwrap();
-    assert_eq!(
-        loaded.settings.export.zipkin.as_deref(),
-        Some("http://localhost:9411/api/v2/spans")
-    );
-    let findings = &loaded.report.findings;
-    assert_eq!(
-        (findings.len(), findings[0].severity),
-        (1, Severity::Warning)
-    );
-}
-
-#[test]
 fn mistakes_are_drawn() {
     let text = "[capture]\nports = [80, 70000]\n\texlude = [\"db\"]\n";
     let expected = "\
@@ -214,6 +160,7 @@ error: 70000 is not within 1 to 65535
    |
  2 | ports = [80, 70000]
    |              ^^^^^
+   = help: write a whole number from 1 to 65535
 
 error: unknown key `exlude` in [capture]
   --> nodespan.toml:3:2, field capture.exlude
@@ -390,26 +337,6 @@ fn each_mistake_has_its_place_and_advice() {
             "`sameSpan` there decides this",
         ),
         (
-            "[tracing]",
-            "1:2, field tracing",
-            "no `backend` means \"jaeger\", which is not supported yet",
-        ),
-        (
-            "[tracing]\nbackend = \"jaeger\"",
-            "2:11, field tracing.backend",
-            "not supported yet",
-        ),
-        (
-            "[tracing]\nbackend = \"zpkin\"",
-            "2:11, field tracing.backend",
-            "unknown backend \"zpkin\"",
-        ),
-        (
-            "[tracing]\nbackend = \"zipkin\"\nBACKEND = \"zipkin\"",
-            "2:1, field tracing.backend",
-            "there twice, in different case",
-        ),
-        (
             "[admin]\nlisten = \"9903\"",
             "2:10, field admin.listen",
             "write \"127.0.0.1:9903\"",
@@ -428,29 +355,42 @@ fn each_mistake_has_its_place_and_advice() {
             "{place}\n{error}"
         );
         assert!(error.contains(says), "{says}\n{error}");
+        assert!(is_drawn(&error), "{error}");
+    }
+}
+
+/// Whether every finding has its line drawn, with a mark below it, and advice.
+fn is_drawn(report: &str) -> bool {
+    report.split("\n\n").all(|finding| {
+        let mut lines = finding.lines().skip(3);
+        let drawn = lines.next().is_some_and(|line| line.contains(" | "));
+        let marked = lines.next().is_some_and(|line| line.trim().ends_with('^'));
+        let advice = lines.next().and_then(|line| line.split_once(" = help: "));
+        drawn && marked && advice.is_some_and(|(_, advice)| !advice.is_empty())
+    })
+}
+
+#[test]
+fn what_is_not_toml_has_no_other_error() {
+    for (text, place) in [
+        ("[tracing", "1:9"),
+        ("[tracing\nbackend = \"zipkin\"\n[agnet]\n", "1:9"),
+        ("[tracing]\nbackend = zipkin\n[tracing.zipkin]\n", "2:11"),
+        ("[agent]\nnope = 1\nservice =", "3:10"),
+    ] {
+        let error = read(text).unwrap_err();
+        assert_eq!(error.matches("error: ").count(), 1, "{error}");
+        assert!(error.contains(&format!("nodespan.toml:{place}")), "{error}");
+        assert!(!error.contains("warning: ") && is_drawn(&error), "{error}");
     }
 }
 
 #[test]
 fn warnings_do_not_refuse() {
-    for (text, says) in [
-        (
-            "[tracing]\nbackend = \"zipkin\"\nservicName = \"x\"",
-            "did you mean `serviceName`?",
-        ),
-        (
-            "[tracing]\nbackend = \"zipkin\"\n[tracing.jaeger]\nsamplingParam = 1.0",
-            "[tracing.jaeger] is ignored",
-        ),
-        (
-            "[agent]\nservice = \"a\"\n[tracing]\nbackend = \"zipkin\"\nserviceName = \"b\"",
-            "service = \"a\" wins",
-        ),
-        (
-            "[export]\nzipkinEndpoint = \"http://z:9411/api/v1/spans\"",
-            "spans go to http://z:9411/api/v2/spans",
-        ),
-    ] {
+    for (text, says) in [(
+        "[export]\nzipkinEndpoint = \"http://z:9411/api/v1/spans\"",
+        "spans go to http://z:9411/api/v2/spans",
+    )] {
         let loaded = read(text).unwrap();
         let report = loaded.report.to_string();
         assert!(
@@ -499,7 +439,7 @@ fn lines_that_are_too_long_or_hostile_are_not_drawn_as_they_are() {
 
 proptest! {
     #[test]
-    fn nothing_panics(text in "(\\[(agent|capture|export|tracing|tracing.zipkin)\\]\n|(service|ports|backend|output|batchDelay|é) ?= ?(\"[a-z3é]{0,6}\"|[0-9]{1,4}|\\[\"?[a-z]{0,3}\"?\\]|true|\\{a=1\\})\n|.{0,8}){0,8}") {
+    fn nothing_panics(text in "(\\[(agent|capture|export|tracing|tracing.zipkin|tracing.jaeger|Tracing.OTLP)\\]\n|(service|ports|backend|output|batchDelay|samplingParam|SamplingType|spannamelimit|é) ?= ?(\"[a-z3é]{0,6}\"|-?[0-9]{1,4}(\\.[0-9])?|nan|\\[\"?[a-z]{0,3}\"?\\]|true|\\{a=1\\})\n|.{0,8}){0,8}") {
         if let Err(error) = read(&text) {
             prop_assert!(error.contains("nodespan.toml:"));
         }

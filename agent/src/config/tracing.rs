@@ -1,69 +1,174 @@
-//! Traefik's `[tracing]`.
+//! Traefik's `[tracing]`: the keys of 1.6 and 1.7, what 2.x and 3.x added to
+//! them, and our own `[tracing.otlp]`.
+//!
+//! The defaults are Traefik's (`research/backends.md` 1.1). What the sections
+//! hold is in [`super::sections`].
 
-use super::read::{V2, endpoint, width};
-use super::settings::Settings;
-use super::table::{Findings, Keys, Reader};
+use super::nearest;
+use super::sections::{Section, jaeger, otlp, share, zipkin};
+use super::settings::{Settings, Tracing, TracingBackend};
+use super::table::{Findings, Keys, Placed, Reader};
+use crate::export::NameLimit;
+use crate::sample::SamplerConfig;
 
-/// Traefik's table, as far as this version speaks it: Zipkin.
+/// Backends that `backend` can name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Backend {
+    Jaeger,
+    Zipkin,
+    Otlp,
+}
+
+impl Backend {
+    const ALL: [(&str, Self); 3] = [
+        ("jaeger", Self::Jaeger),
+        ("zipkin", Self::Zipkin),
+        ("otlp", Self::Otlp),
+    ];
+
+    fn name(self) -> &'static str {
+        let found = Self::ALL.iter().find(|(_, backend)| *backend == self);
+        found.map_or("", |(name, _)| *name)
+    }
+}
+
+/// Backends of Traefik's that take no format that is spoken here.
+const OTHERS: [&str; 4] = ["datadog", "instana", "haystack", "elastic"];
+
+const USE_OTLP: &str = "if it takes OTLP: backend = \"otlp\" and, below [tracing.otlp], endpoint = \"http://HOST:4318/v1/traces\"";
+
+/// Reads the table into the settings.
 pub(super) fn tracing(mut table: Reader<'_>, settings: &mut Settings, findings: &Findings) {
-    let backend = table.string("backend");
-    let at = backend
-        .as_ref()
-        .map_or_else(|| table.at.clone(), |backend| backend.at.clone());
-    // Traefik's default.
-    let name = backend.as_ref().map_or("jaeger", |backend| backend.value);
-    let chosen = name.eq_ignore_ascii_case("zipkin");
-    if !chosen {
-        let message = match name.to_ascii_lowercase().as_str() {
-            "jaeger" if backend.is_none() => {
-                "no `backend` means \"jaeger\", which is not supported yet".to_owned()
-            }
-            "jaeger" | "datadog" => format!("the backend \"{name}\" is not supported yet"),
-            _ => format!("unknown backend \"{name}\""),
+    let named = table.has("backend");
+    let backend = backend(&mut table, findings);
+    service(&mut table, settings, findings);
+    let name_limit = name_limit(&mut table, findings);
+    let rate = table.number("sampleRate");
+    let mut chosen = None;
+    for (name, of) in Backend::ALL {
+        let Some(section) = table.table(name, Keys::Traefik) else {
+            continue;
         };
-        findings.error(&at, message, "set backend = \"zipkin\"");
+        match backend {
+            Some(backend) if backend == of => chosen = Some(section),
+            Some(backend) => ignored(&section, backend, name, named, findings),
+            None => {}
+        }
     }
-    if let Some(service) = table.name("serviceName") {
-        match &settings.agent.service {
-            None => settings.agent.service = Some(service.value.into()),
-            Some(ours) => {
-                let message = format!("[agent] service = \"{ours}\" wins over this");
-                findings.warning(&service.at, message, "remove one of them");
+    for name in OTHERS {
+        if let (Some(section), Some(backend)) = (table.table(name, Keys::Traefik), backend) {
+            ignored(&section, backend, "", named, findings);
+        }
+    }
+    let mut section = match backend {
+        Some(Backend::Jaeger) => jaeger(chosen, findings),
+        Some(Backend::Zipkin) => zipkin(chosen, findings),
+        Some(Backend::Otlp) => otlp(chosen, findings),
+        None => Section::of(TracingBackend::Otlp {
+            endpoint: String::new(),
+        }),
+    };
+    if let Some(rate) = rate {
+        match backend {
+            Some(Backend::Otlp) => section.sampler = sample_rate(&rate, findings),
+            Some(Backend::Zipkin) => {
+                let hint = "move it below [tracing.zipkin]";
+                findings.warning(&rate.at, "this does nothing here", hint);
             }
-        }
-    }
-    let export = &mut settings.export;
-    if chosen {
-        export.zipkin = Some(format!("http://localhost:9411{V2}"));
-    }
-    if let Some(mut zipkin) = table.table("zipkin", Keys::Traefik) {
-        if let Some(url) = zipkin.name("httpEndpoint") {
-            let url = endpoint(&url, findings);
-            if chosen {
-                export.zipkin = url;
+            Some(Backend::Jaeger) => {
+                let hint = "write samplingType and samplingParam below [tracing.jaeger]";
+                findings.warning(&rate.at, "this does nothing here", hint);
             }
-        }
-        if let Some(same) = zipkin.bool("sameSpan") {
-            export.shared_spans = same.value;
-        }
-        if let Some(wide) = zipkin.bool("id128Bit") {
-            export.trace_width = width(wide.value);
-        }
-        if let Some(debug) = zipkin.bool("debug") {
-            export.debug = debug.value;
-        }
-        zipkin.finish();
-    }
-    for other in ["jaeger", "datadog"] {
-        if let Some(section) = table.table(other, Keys::Traefik)
-            && chosen
-        {
-            let message = format!(
-                "[{}] is ignored: the backend is \"{name}\"",
-                section.at.field
-            );
-            findings.warning(&section.at, message, "");
+            None => {}
         }
     }
+    if let Some(propagation) = section.propagation {
+        if settings.capture.context_order.is_empty() {
+            settings.capture.context_order = propagation.value;
+        } else {
+            let message = "[capture] contextOrder decides this";
+            findings.warning(&propagation.at, message, "remove one of them");
+        }
+    }
+    settings.tracing = Some(Tracing {
+        backend: section.backend,
+        sampler: section.sampler,
+        name_limit,
+        context_header: section.context_header,
+        trace_width: section.trace_width,
+        shared_spans: section.shared_spans,
+        debug: section.debug,
+    });
     table.finish();
+}
+
+/// The backend; none if what is said is wrong.
+fn backend(table: &mut Reader<'_>, findings: &Findings) -> Option<Backend> {
+    let Some(word) = table.string("backend") else {
+        // Traefik's default.
+        return (!table.has("backend")).then_some(Backend::Jaeger);
+    };
+    let lower = word.value.to_ascii_lowercase();
+    if OTHERS.contains(&lower.as_str()) {
+        let message = format!("the backend \"{}\" is not supported", word.value);
+        findings.error(&word.at, message, USE_OTLP);
+        return None;
+    }
+    let known = Backend::ALL.iter().find(|(name, _)| *name == lower);
+    if known.is_none() {
+        let hint = match nearest(&lower, Backend::ALL.map(|(name, _)| name)) {
+            Some(name) => format!("did you mean \"{name}\"?"),
+            None => "one of \"jaeger\", \"zipkin\", \"otlp\"".to_owned(),
+        };
+        let message = format!("unknown backend \"{}\"", word.value);
+        findings.error(&word.at, message, &hint);
+    }
+    known.map(|(_, backend)| *backend)
+}
+
+fn service(table: &mut Reader<'_>, settings: &mut Settings, findings: &Findings) {
+    let Some(service) = table.name("serviceName") else {
+        return;
+    };
+    match &settings.agent.service {
+        None => settings.agent.service = Some(service.value.into()),
+        Some(ours) => {
+            let message = format!("[agent] service = \"{ours}\" wins over this");
+            findings.warning(&service.at, message, "remove one of them");
+        }
+    }
+}
+
+fn name_limit(table: &mut Reader<'_>, findings: &Findings) -> Option<NameLimit> {
+    let bytes = table.placed_integer("spanNameLimit", 0..=1_000_000)?;
+    let limit = NameLimit::new(usize::try_from(bytes.value).unwrap_or(usize::MAX))?;
+    if limit.get() as u64 != bytes.value {
+        let message = format!("{} is too short for a name", bytes.value);
+        let hint = format!("as in Traefik, {} is taken instead", limit.get());
+        findings.warning(&bytes.at, message, &hint);
+    }
+    Some(limit)
+}
+
+/// Says that a section is not looked at: `name` is what `backend` would have
+/// to be.
+fn ignored(section: &Reader<'_>, backend: Backend, name: &str, named: bool, findings: &Findings) {
+    let message = format!(
+        "[{}] is ignored: the backend is \"{}\"",
+        section.at.field,
+        backend.name()
+    );
+    let hint = match (name, named) {
+        ("", _) => "remove it".to_owned(),
+        (name, true) => format!("remove it, or write backend = \"{name}\""),
+        (name, false) => {
+            format!("write backend = \"{name}\": without it, Traefik's default is \"jaeger\"")
+        }
+    };
+    findings.warning(&section.at, message, &hint);
+}
+
+/// A sampler of this share.
+pub(super) fn sample_rate(rate: &Placed<f64>, findings: &Findings) -> SamplerConfig {
+    share(rate, findings).map_or_else(SamplerConfig::default, SamplerConfig::Probabilistic)
 }

@@ -245,9 +245,9 @@ fn push_varint(out: &mut Vec<u8>, mut value: u64) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::export::Encoder as _;
     use crate::export::testing::any_span;
     use crate::export::zipkin::Zipkin;
-    use crate::export::Encoder as _;
     use proptest::prelude::*;
 
     /// A field of bytes.

@@ -36,7 +36,9 @@ pub(super) fn listening(root: &Path, pids: &[u32]) -> Vec<SocketAddr> {
 #[must_use]
 pub fn own_addresses() -> HashSet<IpAddr> {
     let addresses = local_addresses(Path::new("/proc/self"));
-    let real = addresses.into_iter().filter(|address| !address.is_loopback());
+    let real = addresses
+        .into_iter()
+        .filter(|address| !address.is_loopback());
     real.collect()
 }
 

@@ -52,6 +52,18 @@ pub enum SamplingUrlError {
     Credentials,
 }
 
+impl Default for SamplingUrl {
+    /// [`SamplingUrl::DEFAULT`]
+    fn default() -> Self {
+        Self {
+            host: "localhost".to_owned(),
+            port: 5778,
+            authority: "localhost:5778".to_owned(),
+            path: "/sampling".to_owned(),
+        }
+    }
+}
+
 impl SamplingUrl {
     /// Jaeger's agent on this host, Traefik's default.
     pub const DEFAULT: &str = "http://localhost:5778/sampling";
@@ -87,13 +99,14 @@ impl SamplingUrl {
             .authority()
             .filter(|authority| !authority.host().is_empty())
             .ok_or_else(|| malformed("it names no host"))?;
-        let port = match authority.port() {
-            None if authority.as_str().ends_with(':') => return Err(malformed("it has no port")),
+        let behind = authority.as_str().get(authority.host().len()..);
+        let port = match behind.and_then(|rest| rest.strip_prefix(':')) {
             None => 80,
-            Some(port) => match port.as_u16() {
-                0 => return Err(malformed("port 0 is none")),
-                port => port,
-            },
+            Some(port) => port
+                .parse()
+                .ok()
+                .filter(|port| *port > 0)
+                .ok_or_else(|| malformed("the port is not a number from 1 to 65535"))?,
         };
         let path = uri.path_and_query().map_or("/", |path| path.as_str());
         Ok(Self {
@@ -259,6 +272,8 @@ mod tests {
             let url = SamplingUrl::parse(url).unwrap();
             assert_eq!(url.question("a b&c"), question);
         }
+        let default = SamplingUrl::parse(SamplingUrl::DEFAULT);
+        assert_eq!(default, Ok(SamplingUrl::default()));
         let v6 = SamplingUrl::parse("http://[::1]:5778/sampling").unwrap();
         assert_eq!(
             (v6.host.as_str(), v6.port, v6.to_string().as_str()),
@@ -272,9 +287,10 @@ mod tests {
             ("https://h/sampling", "over http only"),
             ("ftp://h", "over http only"),
             ("http://u:secret@h/", "a name or password"),
-            ("http://h:x/", "not a URL"),
-            ("http://h:/", "no port"),
-            ("http://h:0/", "port 0"),
+            ("http://h:x/", "the port is not"),
+            ("http://h:/", "the port is not"),
+            ("http://h:0/", "the port is not"),
+            ("http://[::1]:70000/", "the port is not"),
             ("http:///x", "not a URL"),
             ("http://a b/", "not a URL"),
         ] {

@@ -164,6 +164,6 @@ mod tests {
         assert_eq!((memory.order.len(), memory.verdicts.len()), (1, 1));
         assert!(is_new(&mut memory, trace(5), 140));
         assert!(!is_new(&mut memory, trace(5), 150));
-        assert_eq!(memory.take_forgotten(), 0);
+        assert_eq!(memory.take_forgotten(), 1);
     }
 }

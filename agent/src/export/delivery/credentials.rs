@@ -89,8 +89,8 @@ impl Credentials {
                 (path, format!("Bearer {token}"))
             }
         };
-        let mut value =
-            HeaderValue::try_from(text).map_err(|_| SecretError::Characters { path: path.clone() })?;
+        let mut value = HeaderValue::try_from(text)
+            .map_err(|_| SecretError::Characters { path: path.clone() })?;
         value.set_sensitive(true);
         Ok(value)
     }

@@ -122,7 +122,9 @@ impl Outgoing {
     pub(super) async fn gzipped(&mut self) -> Option<Bytes> {
         if self.gzipped.is_none() {
             let plain = self.plain.clone();
-            self.gzipped = tokio::task::spawn_blocking(move || compress(&plain)).await.ok()?;
+            self.gzipped = tokio::task::spawn_blocking(move || compress(&plain))
+                .await
+                .ok()?;
         }
         self.gzipped.clone()
     }

@@ -225,13 +225,22 @@ mod tests {
         assert!(error("zipkin:9411").contains("no scheme"));
         assert!(error("/api").contains("names no host"));
         assert!(error("").contains("not a URL"));
-        for url in ["http://user:pass@z/", "user:pass@z", "http://u ser:pass@z:x/?"] {
+        for url in [
+            "http://user:pass@z/",
+            "user:pass@z",
+            "http://u ser:pass@z:x/?",
+        ] {
             let secret = error(url);
             assert!(secret.contains('z') && !secret.contains("pass"), "{secret}");
         }
         let proxy = |url| Proxy::parse(url, None);
         assert_eq!(proxy("http://p:3128").unwrap().target.port, 3128);
-        assert!(proxy("https://p:3128").unwrap_err().to_string().contains("wanted http"));
+        assert!(
+            proxy("https://p:3128")
+                .unwrap_err()
+                .to_string()
+                .contains("wanted http")
+        );
     }
 
     #[test]
@@ -258,9 +267,14 @@ mod tests {
             let address = Address::parse(text).unwrap();
             assert_eq!((address.host.as_str(), address.port), (host, port));
         }
-        for text in ["", "jaeger", ":1", "a:0", "a:65536", "::1:6831", "[::1:1", "a/b:1", "[]:1"] {
+        for text in [
+            "", "jaeger", ":1", "a:0", "a:65536", "::1:6831", "[::1:1", "a/b:1", "[]:1",
+        ] {
             assert!(Address::parse(text).is_err(), "{text}");
         }
-        assert_eq!(Address::parse("[::1]:5").unwrap().to_string(), "udp://[::1]:5");
+        assert_eq!(
+            Address::parse("[::1]:5").unwrap().to_string(),
+            "udp://[::1]:5"
+        );
     }
 }

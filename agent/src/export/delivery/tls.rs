@@ -102,7 +102,9 @@ impl Tls {
 
 impl std::fmt::Debug for Tls {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Tls").field("host", &self.host).finish_non_exhaustive()
+        f.debug_struct("Tls")
+            .field("host", &self.host)
+            .finish_non_exhaustive()
     }
 }
 

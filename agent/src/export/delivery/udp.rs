@@ -62,10 +62,12 @@ impl Datagrams {
                 Ok(())
             }
             // Larger than the way allows, not than we allow.
-            Err(error) if Errno::from_io_error(&error) == Some(Errno::MSGSIZE) => Err(NoAnswer::TooLarge {
-                target: self.address.to_string(),
-                bytes: payload.len(),
-            }),
+            Err(error) if Errno::from_io_error(&error) == Some(Errno::MSGSIZE) => {
+                Err(NoAnswer::TooLarge {
+                    target: self.address.to_string(),
+                    bytes: payload.len(),
+                })
+            }
             Err(error) => {
                 // The name may mean another address by now.
                 self.socket = None;

@@ -158,7 +158,11 @@ impl Worker {
                 Fate::Refused(answer) => {
                     if answer.is_about_spans() && search.halve(&part) {
                         self.ledger.splits.add(1);
-                        self.complain_refused("batch refused, its halves are tried", count, &answer);
+                        self.complain_refused(
+                            "batch refused, its halves are tried",
+                            count,
+                            &answer,
+                        );
                     } else {
                         self.drop_spans(Undelivered::Rejected, count);
                         self.complain_refused("spans refused and dropped", count, &answer);

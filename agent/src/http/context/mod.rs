@@ -18,11 +18,14 @@
 
 mod b3;
 mod hex;
+mod renamed;
 mod traceparent;
 mod uber;
 
 #[cfg(test)]
 mod tests;
+
+pub use renamed::context_with;
 
 use crate::units::{SpanId, TraceId};
 
