@@ -8,6 +8,9 @@ use super::queue::{Batch, Sender};
 use super::{Encoder, Exporter, Refused, Span};
 use crate::ledger::{BackendLedger, Undelivered};
 
+/// Bytes of a buffer that may be left over besides what doubling brings.
+const SLACK: usize = 4096;
+
 /// When a batch is handed over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BatchLimits {
@@ -75,6 +78,7 @@ impl Batcher {
             return;
         }
         self.encoder.finish(&mut self.batch.bytes);
+        trim(&mut self.batch.bytes);
         let bytes = self.batch.bytes.len() as u64;
         let next = Batch {
             bytes: self.sender.buffer(),
@@ -82,18 +86,28 @@ impl Batcher {
         };
         // Before the batch is let go: the worker may settle it at once.
         self.ledger.queued_bytes.add(bytes);
-        if let Err(refused) = self.sender.send(std::mem::replace(&mut self.batch, next)) {
-            self.ledger.queued_bytes.sub(bytes);
-            self.count_refused(refused.spans);
-            // Its buffer is as good as the spare one.
-            self.batch.bytes = refused.bytes;
-            self.batch.bytes.clear();
+        match self.sender.send(std::mem::replace(&mut self.batch, next)) {
+            Ok(evicted) => {
+                self.ledger.queued_bytes.sub(evicted.bytes);
+                self.count_overflow(evicted.spans, "oldest");
+            }
+            Err(refused) => {
+                self.ledger.queued_bytes.sub(bytes);
+                if self.sender.closed() {
+                    let shutdown = Undelivered::Shutdown;
+                    self.ledger.dropped.add(shutdown, refused.spans);
+                } else {
+                    self.count_overflow(refused.spans, "newest");
+                }
+                // Its buffer is as good as the spare one.
+                self.batch.bytes = refused.bytes;
+                self.batch.bytes.clear();
+            }
         }
     }
 
-    fn count_refused(&mut self, spans: u64) {
-        if self.sender.closed() {
-            self.ledger.dropped.add(Undelivered::Shutdown, spans);
+    fn count_overflow(&mut self, spans: u64, which: &str) {
+        if spans == 0 {
             return;
         }
         self.ledger.dropped.add(Undelivered::QueueFull, spans);
@@ -102,9 +116,17 @@ impl Batcher {
                 backend = self.ledger.name(),
                 spans,
                 unsaid,
-                "queue full, the newest spans are dropped"
+                "queue full, the {which} spans are dropped"
             );
         }
+    }
+}
+
+/// Gives back what a batch does not need: a buffer that was filled before may
+/// be much larger than what it holds now, and the queue counts what it holds.
+fn trim(bytes: &mut Vec<u8>) {
+    if bytes.capacity() > 2 * bytes.len() + SLACK {
+        bytes.shrink_to(bytes.len());
     }
 }
 
@@ -155,17 +177,26 @@ impl Drop for Batcher {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::export::queue::{QueueLimits, Receiver, queue};
+    use crate::export::queue::{Overflow, QueueLimits, Receiver, queue};
     use crate::export::testing::typical;
     use crate::export::{Queries, zipkin::Zipkin};
     use crate::ledger::Ledger;
 
     fn batcher(limits: BatchLimits, spans: u64) -> (Batcher, Receiver, Arc<BackendLedger>) {
+        batcher_dropping(limits, spans, Overflow::Newest)
+    }
+
+    fn batcher_dropping(
+        limits: BatchLimits,
+        spans: u64,
+        overflow: Overflow,
+    ) -> (Batcher, Receiver, Arc<BackendLedger>) {
         let ledger = Ledger::new().backend("zipkin");
-        let (sender, receiver) = queue(QueueLimits {
+        let limits_of_queue = QueueLimits {
             spans,
             bytes: usize::MAX,
-        });
+        };
+        let (sender, receiver) = queue(limits_of_queue, overflow);
         let encoder = Box::new(Zipkin::new(Queries::Redacted));
         let batcher = Batcher::new(encoder, limits, sender, Arc::clone(&ledger));
         (batcher, receiver, ledger)
@@ -227,6 +258,45 @@ mod tests {
         assert_eq!(ledger.queued(), 4);
     }
 
+    #[tokio::test]
+    async fn or_the_oldest_goes_if_that_is_configured() {
+        for (overflow, kept) in [(Overflow::Newest, [1, 2]), (Overflow::Oldest, [3, 4])] {
+            let limits = BatchLimits {
+                spans: 1,
+                ..BatchLimits::default()
+            };
+            let (mut batcher, receiver, ledger) = batcher_dropping(limits, 2, overflow);
+            for n in 1..=4 {
+                let mut span = typical();
+                span.duration = n;
+                batcher.export(&span);
+            }
+            batcher.close();
+            let (mut got, mut left) = (Vec::new(), 0);
+            while let Some(batch) = receiver.next().await {
+                let list: Vec<serde_json::Value> = serde_json::from_slice(&batch.bytes).unwrap();
+                got.push(list[0]["duration"].as_u64().unwrap());
+                left += batch.bytes.len() as u64;
+            }
+            assert_eq!(got, kept, "{overflow:?}");
+            assert_eq!(ledger.dropped.get(Undelivered::QueueFull), 2);
+            assert_eq!((ledger.queued(), ledger.queued_bytes.get()), (2, left));
+        }
+    }
+
+    #[tokio::test]
+    async fn a_small_batch_keeps_no_large_buffer() {
+        let (mut batcher, receiver, _) = batcher(BatchLimits::default(), 1000);
+        receiver.settle(0, 0, Vec::with_capacity(1 << 20));
+        // The first takes a new buffer, the second the large one.
+        for _ in 0..2 {
+            batcher.export(&typical());
+            batcher.flush();
+            let batch = receiver.next().await.unwrap();
+            assert!(batch.bytes.capacity() <= 2 * batch.bytes.len() + SLACK);
+        }
+    }
+
     #[test]
     fn a_refused_span_leaves_no_trace_in_the_batch() {
         struct Picky(Zipkin, bool);
@@ -248,7 +318,7 @@ mod tests {
             }
         }
         let ledger = Ledger::new().backend("picky");
-        let (sender, receiver) = queue(QueueLimits::default());
+        let (sender, receiver) = queue(QueueLimits::default(), Overflow::Newest);
         let encoder = Box::new(Picky(Zipkin::default(), false));
         let mut batcher =
             Batcher::new(encoder, BatchLimits::default(), sender, Arc::clone(&ledger));

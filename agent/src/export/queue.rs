@@ -2,8 +2,7 @@
 //!
 //! Bounded in spans and in bytes over all batches, the one that the worker is
 //! delivering included, so a dead backend costs this much memory and no more.
-//! What does not fit is refused: the newest batch is the one that is dropped,
-//! because older ones may have halves of traces that have already arrived.
+//! What does not fit makes room or is refused ([`Overflow`]).
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -39,10 +38,30 @@ impl Default for QueueLimits {
     }
 }
 
+/// Which spans are dropped when the queue is full.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Overflow {
+    /// The batch that comes: older ones may have halves of traces that have
+    /// already arrived.
+    #[default]
+    Newest,
+    /// The batches that have waited longest: what is happening now matters
+    /// more. The batch on its way is never dropped for this.
+    Oldest,
+}
+
+/// What was dropped to make room.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Evicted {
+    pub(super) spans: u64,
+    pub(super) bytes: u64,
+}
+
 /// A queue with these limits.
-pub(super) fn queue(limits: QueueLimits) -> (Sender, Receiver) {
+pub(super) fn queue(limits: QueueLimits, overflow: Overflow) -> (Sender, Receiver) {
     let shared = Arc::new(Shared {
         limits,
+        overflow,
         state: Mutex::default(),
         changed: Notify::new(),
         closed: watch::Sender::new(false),
@@ -53,6 +72,7 @@ pub(super) fn queue(limits: QueueLimits) -> (Sender, Receiver) {
 #[derive(Debug)]
 struct Shared {
     limits: QueueLimits,
+    overflow: Overflow,
     state: Mutex<State>,
     /// A batch came, or the queue was closed.
     changed: Notify,
@@ -68,6 +88,51 @@ struct State {
     bytes: usize,
 }
 
+impl State {
+    /// Drops batches, if that is the order, until this one fits; nothing if it
+    /// cannot fit.
+    fn make_room(
+        &mut self,
+        batch: &Batch,
+        limits: QueueLimits,
+        overflow: Overflow,
+    ) -> Option<Evicted> {
+        let mut evicted = Evicted::default();
+        let over = |state: &Self| {
+            state.spans + batch.spans > limits.spans
+                || state.bytes + batch.bytes.len() > limits.bytes
+        };
+        if !over(self) {
+            return Some(evicted);
+        }
+        let (spans, bytes) = self.waiting.iter().fold((0, 0), |(spans, bytes), waiting| {
+            (spans + waiting.spans, bytes + waiting.bytes.len())
+        });
+        let fits = self.spans - spans + batch.spans <= limits.spans
+            && self.bytes - bytes + batch.bytes.len() <= limits.bytes;
+        if overflow == Overflow::Newest || !fits {
+            return None;
+        }
+        while over(self)
+            && let Some(oldest) = self.waiting.pop_front()
+        {
+            evicted.spans += oldest.spans;
+            evicted.bytes += oldest.bytes.len() as u64;
+            self.settle(oldest.spans, oldest.bytes.len(), oldest.bytes);
+        }
+        Some(evicted)
+    }
+
+    fn settle(&mut self, spans: u64, bytes: usize, mut buffer: Vec<u8>) {
+        self.spans -= spans.min(self.spans);
+        self.bytes -= bytes.min(self.bytes);
+        if self.spare.len() < SPARE_BUFFERS && buffer.capacity() > 0 {
+            buffer.clear();
+            self.spare.push(buffer);
+        }
+    }
+}
+
 impl Shared {
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
@@ -79,20 +144,22 @@ impl Shared {
 pub(super) struct Sender(Arc<Shared>);
 
 impl Sender {
-    /// Puts a batch in, or gives it back if it does not fit or the other end
-    /// is gone.
-    pub(super) fn send(&self, batch: Batch) -> Result<(), Batch> {
+    /// Puts a batch in and says what was dropped for it, or gives it back if
+    /// it does not fit or the other end is gone.
+    pub(super) fn send(&self, batch: Batch) -> Result<Evicted, Batch> {
         let mut state = self.0.state();
-        let spans = state.spans + batch.spans;
-        let bytes = state.bytes + batch.bytes.len();
-        if self.0.closed() || spans > self.0.limits.spans || bytes > self.0.limits.bytes {
+        if self.0.closed() {
             return Err(batch);
         }
-        (state.spans, state.bytes) = (spans, bytes);
+        let Some(evicted) = state.make_room(&batch, self.0.limits, self.0.overflow) else {
+            return Err(batch);
+        };
+        state.spans += batch.spans;
+        state.bytes += batch.bytes.len();
         state.waiting.push_back(batch);
         drop(state);
         self.0.changed.notify_one();
-        Ok(())
+        Ok(evicted)
     }
 
     /// An empty buffer, used before if there is one.
@@ -154,14 +221,8 @@ impl Receiver {
     }
 
     /// Frees the room of a batch of this size and keeps its buffer.
-    pub(super) fn settle(&self, spans: u64, bytes: usize, mut buffer: Vec<u8>) {
-        let mut state = self.0.state();
-        state.spans -= spans.min(state.spans);
-        state.bytes -= bytes.min(state.bytes);
-        if state.spare.len() < SPARE_BUFFERS && buffer.capacity() > 0 {
-            buffer.clear();
-            state.spare.push(buffer);
-        }
+    pub(super) fn settle(&self, spans: u64, bytes: usize, buffer: Vec<u8>) {
+        self.0.state().settle(spans, bytes, buffer);
     }
 
     /// Whether nothing more will come.
@@ -200,12 +261,31 @@ mod tests {
         }
     }
 
+    const SMALL: QueueLimits = QueueLimits {
+        spans: 10,
+        bytes: 100,
+    };
+
+    #[tokio::test]
+    async fn the_oldest_make_room_but_not_the_one_on_its_way() {
+        let (sender, receiver) = queue(SMALL, Overflow::Oldest);
+        for n in 1..=4 {
+            assert_eq!(sender.send(batch(n, 10)).unwrap(), Evicted::default());
+        }
+        let on_its_way = receiver.next().await.unwrap();
+        let evicted = sender.send(batch(5, 10)).unwrap();
+        assert_eq!((evicted.spans, evicted.bytes), (5, 20));
+        assert_eq!(sender.send(batch(2, 90)).unwrap().spans, 9);
+        // Not even alone beside the one that is being delivered.
+        assert_eq!(sender.send(batch(2, 91)).unwrap_err().spans, 2);
+        assert_eq!(sender.send(batch(10, 1)).unwrap_err().spans, 10);
+        receiver.settle(1, 10, on_its_way.bytes);
+        assert_eq!(receiver.next().await.unwrap().spans, 2);
+    }
+
     #[tokio::test]
     async fn the_limits_hold_until_a_batch_is_settled() {
-        let (sender, receiver) = queue(QueueLimits {
-            spans: 10,
-            bytes: 100,
-        });
+        let (sender, receiver) = queue(SMALL, Overflow::Newest);
         sender.send(batch(6, 10)).unwrap();
         assert_eq!(sender.send(batch(5, 10)).unwrap_err().spans, 5);
         assert_eq!(sender.send(batch(1, 91)).unwrap_err().spans, 1);
@@ -220,7 +300,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_closed_queue_is_emptied_first() {
-        let (sender, receiver) = queue(QueueLimits::default());
+        let (sender, receiver) = queue(QueueLimits::default(), Overflow::Newest);
         sender.send(batch(1, 1)).unwrap();
         drop(sender);
         assert!(receiver.closed());
@@ -231,7 +311,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_batch_wakes_the_receiver_and_a_lost_receiver_refuses() {
-        let (sender, receiver) = queue(QueueLimits::default());
+        let (sender, receiver) = queue(QueueLimits::default(), Overflow::Newest);
         let waiting = tokio::spawn(async move {
             let got = receiver.next().await.map(|batch| batch.spans);
             drop(receiver);
@@ -245,7 +325,7 @@ mod tests {
 
     #[test]
     fn buffers_are_used_again() {
-        let (sender, receiver) = queue(QueueLimits::default());
+        let (sender, receiver) = queue(QueueLimits::default(), Overflow::Newest);
         assert_eq!(sender.buffer().capacity(), 0);
         for _ in 0..10 {
             receiver.settle(0, 0, vec![1; 77]);
