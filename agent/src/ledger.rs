@@ -10,6 +10,7 @@
 //! while work goes on is not of one instant.
 
 mod counter;
+mod latency;
 mod reasons;
 mod snapshot;
 
@@ -19,6 +20,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::SystemTime;
 
 pub use counter::{Counter, Counts, Tally};
+pub use latency::{BOUNDS_MS, Latency, LatencySnapshot};
 pub use reasons::{Dropped, Event, Lost, Missed, NotSampled, NotSelected, Reason, Undelivered};
 pub use snapshot::{
     BackendSnapshot, ErrorSnapshot, ExchangesSnapshot, Imbalance, RecordsSnapshot, Snapshot,
@@ -81,18 +83,26 @@ pub struct BackendLedger {
     name: Arc<str>,
     /// Spans handed to it.
     pub pushed: Counter,
-    /// Spans its server has accepted.
+    /// Spans its server has accepted; of datagrams, which nobody
+    /// acknowledges: spans that the kernel has taken.
     pub sent: Counter,
     /// Spans it did not get.
     pub dropped: Counts<Undelivered>,
-    /// Batches its server has accepted.
+    /// Batches its server has accepted, halves of refused ones included.
     pub batches: Counter,
+    /// Attempts that failed: no answer, or another than success.
+    pub failures: Counter,
     /// Attempts after the first.
     pub retries: Counter,
+    /// Refused batches that were cut in two.
+    pub splits: Counter,
     /// Spans in attempts whose answer was lost: the server may have them twice.
     pub repeated: Counter,
     /// Encoded bytes that wait, those on their way included.
     pub queued_bytes: Counter,
+    /// From sending a request to its answer's head; requests without an answer
+    /// do not count.
+    pub latency: Latency,
     last_error: Mutex<Option<(String, SystemTime)>>,
 }
 
@@ -202,6 +212,14 @@ impl BackendLedger {
         *lock(&self.last_error) = Some((error.to_string(), SystemTime::now()));
     }
 
+    /// What went wrong last, and when.
+    #[must_use]
+    pub fn last_error(&self) -> Option<ErrorSnapshot> {
+        lock(&self.last_error)
+            .as_ref()
+            .map(|(text, at)| ErrorSnapshot::new(text, *at))
+    }
+
     fn snapshot(&self) -> BackendSnapshot {
         BackendSnapshot {
             name: self.name.to_string(),
@@ -210,12 +228,13 @@ impl BackendLedger {
             dropped: self.dropped.by_name(),
             queued: self.queued(),
             batches: self.batches.get(),
+            failures: self.failures.get(),
             retries: self.retries.get(),
+            splits: self.splits.get(),
             repeated: self.repeated.get(),
             queued_bytes: self.queued_bytes.get(),
-            last_error: lock(&self.last_error)
-                .as_ref()
-                .map(|(text, at)| ErrorSnapshot::new(text, *at)),
+            latency: self.latency.snapshot(),
+            last_error: self.last_error(),
         }
     }
 }

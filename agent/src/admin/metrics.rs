@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use super::View;
-use crate::ledger::BackendSnapshot;
+use crate::ledger::{BOUNDS_MS, BackendSnapshot};
 
 pub(super) const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
@@ -130,7 +130,7 @@ impl Page {
 
     fn backends(&mut self, backends: &[BackendSnapshot]) {
         type Number = fn(&BackendSnapshot) -> u64;
-        let counters: [(&str, &str, Number); 5] = [
+        let counters: [(&str, &str, Number); 7] = [
             (
                 "backend_spans_pushed_total",
                 "Spans handed to the backend.",
@@ -138,13 +138,23 @@ impl Page {
             ),
             (
                 "backend_spans_sent_total",
-                "Spans the backend has accepted.",
+                "Spans the backend has accepted; over UDP, spans the kernel has taken.",
                 |b| b.sent,
             ),
             (
                 "backend_batches_sent_total",
                 "Batches the backend has accepted.",
                 |b| b.batches,
+            ),
+            (
+                "backend_failures_total",
+                "Attempts to deliver that failed: no answer, or another than success.",
+                |b| b.failures,
+            ),
+            (
+                "backend_splits_total",
+                "Refused batches that were cut in two to find the bad span.",
+                |b| b.splits,
             ),
             (
                 "backend_retries_total",
@@ -157,7 +167,7 @@ impl Page {
                 |b| b.repeated,
             ),
         ];
-        let gauges: [(&str, &str, Number); 2] = [
+        let gauges: [(&str, &str, Number); 3] = [
             (
                 "backend_queue_spans",
                 "Spans that wait for delivery.",
@@ -167,6 +177,11 @@ impl Page {
                 "backend_queue_bytes",
                 "Encoded bytes that wait for delivery.",
                 |b| b.queued_bytes,
+            ),
+            (
+                "backend_last_error_timestamp_seconds",
+                "When something last went wrong, in seconds since 1970; 0 if nothing ever did.",
+                |b| b.last_error.as_ref().map_or(0, |error| error.unix_seconds),
             ),
         ];
         for (name, help, number) in counters {
@@ -188,7 +203,39 @@ impl Page {
                 self.sample(name, &[("backend", &backend.name), ("reason", reason)], *n);
             }
         }
+        self.latencies(backends);
     }
+
+    fn latencies(&mut self, backends: &[BackendSnapshot]) {
+        const NAME: &str = "backend_request_seconds";
+        let help = "Time from sending a request to the answer's head.";
+        self.head(NAME, help, "histogram");
+        for backend in backends {
+            let latency = &backend.latency;
+            let name = escaped(&backend.name);
+            let mut below = 0;
+            for (place, n) in latency.buckets.iter().enumerate() {
+                below += n;
+                let bound = BOUNDS_MS.get(place);
+                let bound = bound.map_or("+Inf".to_owned(), |ms| seconds(ms * 1000));
+                let _ = writeln!(
+                    self.0,
+                    "nodespan_{NAME}_bucket{{backend=\"{name}\",le=\"{bound}\"}} {below}"
+                );
+            }
+            let sum = seconds(latency.total_microseconds);
+            let _ = writeln!(
+                self.0,
+                "nodespan_{NAME}_sum{{backend=\"{name}\"}} {sum}\nnodespan_{NAME}_count{{backend=\"{name}\"}} {below}"
+            );
+        }
+    }
+}
+
+/// Microseconds as seconds, without zeros at the end.
+fn seconds(micros: u64) -> String {
+    let text = format!("{}.{:06}", micros / 1_000_000, micros % 1_000_000);
+    text.trim_end_matches('0').trim_end_matches('.').to_owned()
 }
 
 fn escaped(text: &str) -> String {
@@ -203,12 +250,16 @@ mod tests {
     use crate::assemble::Opaque;
     use crate::ledger::{Ledger, NotSelected, Reason as _, Undelivered};
     use std::collections::HashSet;
+    use std::time::Duration;
 
     #[test]
     fn every_sample_belongs_to_a_declared_metric_and_stands_once() {
         let ledger = Ledger::new();
         let view = View::new(std::sync::Arc::clone(&ledger));
-        ledger.backend("zipkin").dropped.add(Undelivered::GaveUp, 7);
+        let zipkin = ledger.backend("zipkin");
+        zipkin.dropped.add(Undelivered::GaveUp, 7);
+        zipkin.latency.observe(Duration::from_micros(1500));
+        zipkin.latency.observe(Duration::from_secs(70));
         ledger.opaque("we\"ird\n", Opaque::Tls);
         ledger.exchanges.not_selected.add(NotSelected::NoPolicy, 3);
         let page = render(&view);
@@ -220,12 +271,18 @@ mod tests {
                 assert!(declared.insert(name.to_owned()), "{name}");
             } else if !line.starts_with('#') {
                 let (series, value) = line.rsplit_once(' ').unwrap();
-                value.parse::<u64>().unwrap();
+                let name = series.split('{').next().unwrap();
+                if name.ends_with("_seconds_sum") {
+                    value.parse::<f64>().unwrap();
+                } else {
+                    value.parse::<u64>().unwrap();
+                }
                 assert!(seen.insert(series.to_owned()), "{series}");
-                assert!(
-                    declared.contains(series.split('{').next().unwrap()),
-                    "{series}"
-                );
+                let of_histogram = ["_bucket", "_sum", "_count"]
+                    .iter()
+                    .filter_map(|end| name.strip_suffix(end))
+                    .any(|name| name.ends_with("_seconds") && declared.contains(name));
+                assert!(of_histogram || declared.contains(name), "{series}");
             }
         }
         assert!(page.contains("\nnodespan_exchanges_not_selected_total{reason=\"no_policy\"} 3\n"));
@@ -235,6 +292,17 @@ mod tests {
         assert!(page.contains(
             "\nnodespan_opaque_connections_total{workload=\"we\\\"ird\\n\",protocol=\"tls\"} 1\n"
         ));
+        for line in [
+            "backend_request_seconds_bucket{backend=\"zipkin\",le=\"0.001\"} 0",
+            "backend_request_seconds_bucket{backend=\"zipkin\",le=\"0.002\"} 1",
+            "backend_request_seconds_bucket{backend=\"zipkin\",le=\"10\"} 1",
+            "backend_request_seconds_bucket{backend=\"zipkin\",le=\"+Inf\"} 2",
+            "backend_request_seconds_sum{backend=\"zipkin\"} 70.0015",
+            "backend_request_seconds_count{backend=\"zipkin\"} 2",
+            "backend_last_error_timestamp_seconds{backend=\"zipkin\"} 0",
+        ] {
+            assert!(page.contains(&format!("\nnodespan_{line}\n")), "{line}");
+        }
         for reason in NotSelected::ALL {
             assert!(page.contains(reason.name()));
         }

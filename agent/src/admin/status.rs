@@ -158,10 +158,24 @@ pub fn render(status: &Status) -> String {
         row(&mut text, "sent", backend.sent);
         row(&mut text, "waiting", backend.queued);
         reasons(&mut text, "dropped", &backend.dropped);
-        for (name, n) in [("retries", backend.retries), ("repeated", backend.repeated)] {
+        for (name, n) in [
+            ("failures", backend.failures),
+            ("retries", backend.retries),
+            ("repeated", backend.repeated),
+            ("splits", backend.splits),
+            ("queued bytes", backend.queued_bytes),
+        ] {
             if n > 0 {
                 row(&mut text, name, n);
             }
+        }
+        if backend.latency.count() > 0 {
+            let within = |share| match backend.latency.quantile_ms(share) {
+                Some(ms) => format!("{ms} ms"),
+                None => "longer".to_owned(),
+            };
+            let (half, most) = (within(0.5), within(0.99));
+            let _ = writeln!(text, "  answers within  {half} (half), {most} (99 %)");
         }
         if let Some(error) = &backend.last_error {
             let _ = writeln!(
@@ -320,6 +334,8 @@ mod tests {
         let zipkin = ledger.backend("zipkin");
         zipkin.pushed.add(3);
         zipkin.dropped.add(Undelivered::QueueFull, 1);
+        zipkin.failures.add(1);
+        zipkin.latency.observe(Duration::from_millis(3));
         zipkin.note_error(&"status 503");
         ledger.events.add(Event::LenientHead, 4);
         ledger.opaque("postgres", Opaque::Tls);
@@ -386,7 +402,7 @@ mod tests {
             "probes hooks fentry tcp_sendmsg fexit tcp_recvmsg kernel 6.12.0",
             "workloads exchanges 5, service shop\u{fffd}[2J",
             "exchanges observed 5 spans 3 not selected 2 no_policy 2 not sampled 0 dropped 0",
-            "backend zipkin sent 0 waiting 2 dropped 1 queue_full 1 last error status 503 (20",
+            "backend zipkin sent 0 waiting 2 dropped 1 queue_full 1 failures 1 answers within 5 ms (half), 5 ms (99 %) last error status 503 (20",
             "events lenient_head 4",
             "postgres 1 tls",
         ] {

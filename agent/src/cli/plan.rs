@@ -7,9 +7,10 @@ use super::args::{Common, RunArgs};
 use super::pipeline;
 use crate::assemble;
 use crate::config::{self, LoadError, Output, Settings};
-use crate::export::delivery::{Delivery, Retry, Target, TargetError, Timeouts, Worker};
-use crate::export::zipkin::Zipkin;
-use crate::export::{BatchLimits, Console, Discard, Exporter, JsonLines, Queries, QueueLimits};
+use crate::export::delivery::Worker;
+use crate::export::{
+    BackendConfig, Console, Discard, Exporter, JsonLines, Limits, OpenError, Protocol, Queries,
+};
 use crate::http::context::Order;
 use crate::ledger::Ledger;
 use crate::link::Timing;
@@ -22,9 +23,9 @@ pub enum PlanError {
     /// The configuration is unusable.
     #[error(transparent)]
     Config(#[from] LoadError),
-    /// An endpoint is unusable.
+    /// A backend is unusable.
     #[error(transparent)]
-    Target(#[from] TargetError),
+    Backend(#[from] OpenError),
     /// A name on the command line is no pattern.
     #[error("{flag} `{value}`: {source}")]
     Pattern {
@@ -124,36 +125,19 @@ pub(super) fn exits(settings: &Settings, ledger: &Arc<Ledger>) -> Result<Exits, 
         }
     }
     if let Some(url) = &settings.export.zipkin {
-        let (batcher, worker) = delivery(settings, Target::parse(url)?)
-            .start(Box::new(Zipkin::new(queries)), ledger.backend("zipkin"));
-        exits.exporters.push(Box::new(batcher));
+        let backend = BackendConfig {
+            name: "zipkin".into(),
+            protocol: Protocol::ZipkinJson,
+            target: url.clone(),
+            wording: queries.into(),
+            limits: Limits::default(),
+            delivery: settings.export.delivery.clone(),
+        };
+        let (exporter, worker) = backend.open(ledger)?;
+        exits.exporters.push(exporter);
         exits.workers.push(worker);
     }
     Ok(exits)
-}
-
-fn delivery(settings: &Settings, target: Target) -> Delivery {
-    let export = &settings.export;
-    Delivery {
-        batch: BatchLimits {
-            spans: export.batch_spans,
-            bytes: usize::try_from(export.batch_bytes).unwrap_or(usize::MAX),
-            delay: export.batch_delay,
-        },
-        queue: QueueLimits {
-            spans: export.queue_spans,
-            bytes: usize::try_from(export.queue_bytes).unwrap_or(usize::MAX),
-        },
-        timeouts: Timeouts {
-            connect: export.connect_timeout,
-            answer: export.answer_timeout,
-        },
-        retry: Retry {
-            give_up_after: export.give_up_after,
-            ..Retry::default()
-        },
-        ..Delivery::to(target)
-    }
 }
 
 fn extend(globs: &mut Vec<Glob>, flag: &'static str, names: &[String]) -> Result<(), PlanError> {

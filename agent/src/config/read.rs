@@ -2,10 +2,10 @@
 
 use std::net::SocketAddr;
 use std::path::Path;
-use std::time::Duration;
 
 use toml::de::DeTable;
 
+use super::delivery::delivery;
 use super::nearest::nearest;
 use super::report::{Finding, Severity};
 use super::settings::{Admin, Agent, Capture, Export, Listen, Output, Settings};
@@ -34,7 +34,7 @@ pub(super) fn read(text: &str, folder: &Path) -> (Settings, Vec<Finding>) {
     }
     let tracing = root.table("tracing", Keys::Traefik);
     if let Some(table) = root.table("export", Keys::Strict) {
-        settings.export = export(table, tracing.is_some(), &findings);
+        settings.export = export(table, tracing.is_some(), folder, &findings);
     }
     if let Some(table) = tracing {
         super::tracing::tracing(table, &mut settings, &findings);
@@ -125,7 +125,12 @@ fn globs(patterns: Option<Vec<Placed<&str>>>, findings: &Findings) -> Vec<Glob> 
     globs
 }
 
-fn export(mut table: Reader<'_>, beside_tracing: bool, findings: &Findings) -> Export {
+fn export(
+    mut table: Reader<'_>,
+    beside_tracing: bool,
+    folder: &Path,
+    findings: &Findings,
+) -> Export {
     let mut export = Export::default();
     if let Some(word) = table.string("output") {
         export.printed = one_of(&word, &OUTPUTS, findings);
@@ -149,34 +154,7 @@ fn export(mut table: Reader<'_>, beside_tracing: bool, findings: &Findings) -> E
         not_beside(&wide.at, "id128Bit");
         export.trace_width = width(wide.value);
     }
-    let mut number = |key, limits, setting: &mut u64| {
-        if let Some(value) = table.integer(key, limits) {
-            *setting = value;
-        }
-    };
-    number("batchSpans", 1..=100_000, &mut export.batch_spans);
-    number("batchBytes", 1000..=50_000_000, &mut export.batch_bytes);
-    number("queueSpans", 1..=10_000_000, &mut export.queue_spans);
-    number("queueBytes", 10_000..=4 << 30, &mut export.queue_bytes);
-    let mut duration = |key, from, to, setting: &mut Duration| {
-        if let Some(value) = table.duration(key, from..=to) {
-            *setting = value;
-        }
-    };
-    let (ms, min, hours) = (
-        Duration::from_millis,
-        Duration::from_mins,
-        Duration::from_hours,
-    );
-    duration("batchDelay", ms(1), min(1), &mut export.batch_delay);
-    duration(
-        "connectTimeout",
-        ms(10),
-        min(5),
-        &mut export.connect_timeout,
-    );
-    duration("answerTimeout", ms(10), min(5), &mut export.answer_timeout);
-    duration("giveUpAfter", ms(0), hours(24), &mut export.give_up_after);
+    export.delivery = delivery(&mut table, folder, findings);
     table.finish();
     export
 }
@@ -210,12 +188,13 @@ pub(super) fn endpoint(url: &Placed<&str>, findings: &Findings) -> Option<String
         return None;
     };
     let (authority, _) = rest.split_once('/').unwrap_or((rest, ""));
-    let problem = if scheme.eq_ignore_ascii_case("https") {
-        "https is not supported yet"
-    } else if !scheme.eq_ignore_ascii_case("http") {
-        "the scheme is not http"
+    let http = ["http", "https"]
+        .iter()
+        .any(|known| scheme.eq_ignore_ascii_case(known));
+    let problem = if !http {
+        "the scheme is not http or https"
     } else if authority.contains('@') {
-        "a name and password in the URL are not supported"
+        "a name and password in the URL are not supported; [export] has basicAuthFile"
     } else if authority.is_empty() || authority.starts_with(':') {
         "the URL names no host"
     } else if value.contains(char::is_whitespace) || value.contains(char::is_control) {
@@ -263,7 +242,11 @@ fn admin(mut table: Reader<'_>, findings: &Findings) -> Admin {
     admin
 }
 
-fn one_of<T: Copy>(word: &Placed<&str>, known: &[(&str, T)], findings: &Findings) -> Option<T> {
+pub(super) fn one_of<T: Copy>(
+    word: &Placed<&str>,
+    known: &[(&str, T)],
+    findings: &Findings,
+) -> Option<T> {
     if let Some((_, value)) = known.iter().find(|(name, _)| *name == word.value) {
         return Some(*value);
     }

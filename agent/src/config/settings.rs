@@ -2,8 +2,8 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
+use crate::export::delivery::DeliveryConfig;
 use crate::http::context::Format;
 use crate::link::{IdentityKey, TraceWidth};
 use crate::policy::Selection;
@@ -80,28 +80,30 @@ pub struct Export {
     pub trace_width: TraceWidth,
     /// `[tracing.zipkin] debug`: every span says `debug`. Default false.
     pub debug: bool,
-    /// `batchSpans`: a batch leaves when it holds this many, 1 to 100,000.
-    /// Default 1,000.
-    pub batch_spans: u64,
-    /// `batchBytes`: or this many bytes, 1,000 to 50,000,000. Default 512,000,
-    /// what zipkin-reporter sends at most.
-    pub batch_bytes: u64,
-    /// `batchDelay`: or when its first span has waited this long, 1 ms to
-    /// 1 min. Default 500 ms.
-    pub batch_delay: Duration,
-    /// `queueSpans`: spans that wait for the backend at most, 1 to 10,000,000;
-    /// beyond it they are dropped and counted. Default 20,000.
-    pub queue_spans: u64,
-    /// `queueBytes`: the same in bytes, 10,000 to 4 GiB. Default 16 MiB.
-    pub queue_bytes: u64,
-    /// `connectTimeout`: 10 ms to 5 min. Default 5 s.
-    pub connect_timeout: Duration,
-    /// `answerTimeout`: for sending a batch and reading the answer, 10 ms to
-    /// 5 min. Default 10 s.
-    pub answer_timeout: Duration,
-    /// `giveUpAfter`: a batch that the backend has not taken this long after
-    /// the first attempt is dropped, 0 ms to 24 h. Default 2 min.
-    pub give_up_after: Duration,
+    /// How every backend is fed, with defaults in brackets. `batchSpans`: a
+    /// batch leaves when it holds this many, 1 to 100,000 (1,000);
+    /// `batchBytes`: or this many bytes, 1,000 to 50,000,000 (512,000, what
+    /// zipkin-reporter sends at most); `batchDelay`: or when its first span has
+    /// waited this long, 1 ms to 1 min (500 ms).
+    ///
+    /// `queueSpans`: spans that wait for the backend at most, 1 to 10,000,000
+    /// (20,000); `queueBytes`: the same in bytes, 10,000 to 4 GiB (16 MiB);
+    /// `overflow`: which are dropped beyond it, `"newest"` or `"oldest"`
+    /// (newest).
+    ///
+    /// `connectTimeout`: 10 ms to 5 min (5 s); `answerTimeout`: for sending a
+    /// batch and reading the answer, 10 ms to 5 min (10 s); `giveUpAfter`: a
+    /// batch that the backend has not taken this long after the first attempt
+    /// is dropped, 0 ms to 24 h (2 min); `shutdownGrace`: time for delivering
+    /// what waits once the agent is told to stop, or the backend is taken out
+    /// of the configuration, 0 ms to 10 min (5 s).
+    ///
+    /// `gzip`: `"auto"`, `"on"` or `"off"` (auto); `caFile`: a PEM file of the
+    /// only authorities to trust (the system's); `proxy`: `http://HOST:PORT`
+    /// (none); `basicAuthFile`, `proxyAuthFile`: files with `name:password`;
+    /// `bearerTokenFile`: a file with a token (none). Paths are relative to
+    /// the configuration's folder.
+    pub delivery: DeliveryConfig,
 }
 
 impl Default for Export {
@@ -112,14 +114,7 @@ impl Default for Export {
             shared_spans: false,
             trace_width: TraceWidth::Bits128,
             debug: false,
-            batch_spans: 1000,
-            batch_bytes: 512_000,
-            batch_delay: Duration::from_millis(500),
-            queue_spans: 20_000,
-            queue_bytes: 16 << 20,
-            connect_timeout: Duration::from_secs(5),
-            answer_timeout: Duration::from_secs(10),
-            give_up_after: Duration::from_mins(2),
+            delivery: DeliveryConfig::default(),
         }
     }
 }

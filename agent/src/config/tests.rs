@@ -4,6 +4,8 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use super::*;
+use crate::export::delivery::{Credentials, DeliveryConfig, Gzip, Proxy, Retry, Timeouts};
+use crate::export::{BatchLimits, Overflow, QueueLimits};
 use crate::http::context::Format;
 use crate::link::{IdentityKey, TraceWidth};
 use crate::policy::Headerless;
@@ -16,6 +18,12 @@ fn settings(text: &str) -> Settings {
     let loaded = read(text).unwrap();
     assert_eq!(loaded.report.findings, [], "{}", loaded.report);
     loaded.settings
+}
+
+/// PEM of an authority made for this run.
+fn certificate() -> String {
+    let made = rcgen::generate_simple_self_signed(vec!["ca".to_owned()]).unwrap();
+    made.cert.pem()
 }
 
 #[test]
@@ -34,6 +42,10 @@ fn nothing_configured_traces_everything() {
 fn every_key() {
     let folder = tempfile::tempdir().unwrap();
     fs::write(folder.path().join("key"), "0123456789abcdef\n").unwrap();
+    fs::write(folder.path().join("ca.pem"), certificate()).unwrap();
+    fs::write(folder.path().join("token"), "secret\n").unwrap();
+    fs::write(folder.path().join("proxy.auth"), "user:password\n").unwrap();
+    let proxy_auth = Credentials::Basic(folder.path().join("proxy.auth"));
     let path = folder.path().join("nodespan.toml");
     fs::write(
         &path,
@@ -63,6 +75,13 @@ fn every_key() {
         connectTimeout = "1s"
         answerTimeout = "20s"
         giveUpAfter = "1h"
+        shutdownGrace = "30s"
+        overflow = "oldest"
+        gzip = "on"
+        caFile = "ca.pem"
+        proxy = "http://proxy:3128"
+        proxyAuthFile = "proxy.auth"
+        bearerTokenFile = "token"
         [admin]
         listen = "[::1]:9000"
         "#,
@@ -98,17 +117,59 @@ fn every_key() {
             shared_spans: true,
             trace_width: TraceWidth::Bits64,
             debug: false,
-            batch_spans: 10,
-            batch_bytes: 100_000,
-            batch_delay: Duration::from_secs(2),
-            queue_spans: 99,
-            queue_bytes: 1_000_000,
-            connect_timeout: Duration::from_secs(1),
-            answer_timeout: Duration::from_secs(20),
-            give_up_after: Duration::from_secs(3600),
+            delivery: DeliveryConfig {
+                batch: BatchLimits {
+                    spans: 10,
+                    bytes: 100_000,
+                    delay: Duration::from_secs(2),
+                },
+                queue: QueueLimits {
+                    spans: 99,
+                    bytes: 1_000_000,
+                },
+                overflow: Overflow::Oldest,
+                timeouts: Timeouts {
+                    connect: Duration::from_secs(1),
+                    answer: Duration::from_secs(20),
+                },
+                retry: Retry {
+                    give_up_after: Duration::from_hours(1),
+                    ..Retry::default()
+                },
+                grace: Duration::from_secs(30),
+                gzip: Gzip::On,
+                ca: Some(folder.path().join("ca.pem")),
+                proxy: Some(Proxy::parse("http://proxy:3128", Some(proxy_auth)).unwrap()),
+                credentials: Some(Credentials::Bearer(folder.path().join("token"))),
+            },
         }
     );
     assert_eq!(admin.listen, Listen::At("[::1]:9000".parse().unwrap()));
+}
+
+#[test]
+fn one_authorization_is_enough_and_https_is_fine() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("basic"), "user:hunter2").unwrap();
+    fs::write(folder.path().join("token"), "hunter2").unwrap();
+    let read = |text: &str| parse("nodespan.toml", text, folder.path());
+    let both = "[export]\nbasicAuthFile = \"basic\"\nbearerTokenFile = \"token\"";
+    let error = read(both).unwrap_err().to_string();
+    assert!(
+        error.contains("3:19, field export.bearerTokenFile"),
+        "{error}"
+    );
+    assert!(error.contains("a second Authorization"), "{error}");
+    let error = read("[export]\nbasicAuthFile = \"token\"").unwrap_err();
+    assert!(error.to_string().contains("user:password"));
+    assert!(!format!("{error} {error:?}").contains("hunter2"));
+    let text = "[export]\nzipkinEndpoint = \"https://z/\"\nbasicAuthFile = \"basic\"";
+    let loaded = read(text).unwrap();
+    assert!(!format!("{loaded:?}").contains("hunter2"));
+    let export = loaded.settings.export;
+    assert_eq!(export.zipkin.as_deref(), Some("https://z/"));
+    let basic = Credentials::Basic(folder.path().join("basic"));
+    assert_eq!(export.delivery.credentials, Some(basic));
 }
 
 #[test]
@@ -297,14 +358,54 @@ fn each_mistake_has_its_place_and_advice() {
             "is not a URL",
         ),
         (
-            "[export]\nzipkinEndpoint = \"https://z/\"",
-            "2:18",
-            "https is not supported yet",
+            "[export]\noverflow = \"newst\"",
+            "2:12, field export.overflow",
+            "did you mean \"newest\"?",
+        ),
+        (
+            "[export]\ngzip = true",
+            "2:8, field export.gzip",
+            "this is a boolean, wanted a string",
+        ),
+        (
+            "[export]\nshutdownGrace = \"1h\"",
+            "2:17, field export.shutdownGrace",
+            "is not within \"0ns\" to \"600s\"",
+        ),
+        (
+            "[export]\ncaFile = \"no-such-file\"",
+            "2:10, field export.caFile",
+            "cannot read the authorities in no-such-file",
+        ),
+        (
+            "[export]\nbasicAuthFile = \"no-such-file\"",
+            "2:17, field export.basicAuthFile",
+            "cannot read the secret no-such-file",
+        ),
+        (
+            "[export]\nbearerTokenFile = \"/dev/null\"",
+            "2:19, field export.bearerTokenFile",
+            "the secret /dev/null is empty",
+        ),
+        (
+            "[export]\nproxyAuthFile = \"/dev/null\"",
+            "2:17, field export.proxyAuthFile",
+            "there is no proxy that is shown this",
+        ),
+        (
+            "[export]\nproxy = \"https://p:1\"",
+            "2:9, field export.proxy",
+            "unknown scheme `https`, wanted http",
+        ),
+        (
+            "[export]\nproxy = \"http://u:secret@p:1\"",
+            "2:9, field export.proxy",
+            "the endpoint at `p:1` has credentials in its URL",
         ),
         (
             "[export]\nzipkinEndpoint = \"ftp://z/\"",
             "2:18",
-            "the scheme is not http",
+            "the scheme is not http or https",
         ),
         (
             "[export]\nzipkinEndpoint = \"http:///x\"",

@@ -5,6 +5,7 @@
 //! once, and a worker that delivers whole batches. A new encoding is a new
 //! `Encoder`; a new transport is a new worker on the same queue.
 
+mod backend;
 mod batcher;
 mod bytes;
 mod complaints;
@@ -18,6 +19,7 @@ mod jsonl;
 mod name;
 mod output;
 pub mod partial;
+mod protocol;
 mod queue;
 mod span;
 #[cfg(test)]
@@ -26,13 +28,15 @@ pub mod zipkin;
 
 use std::time::Instant;
 
+pub use backend::{BackendConfig, OpenError};
 pub use batcher::{BatchLimits, Batcher};
 pub use console::Console;
 pub use content::{Queries, Wording};
 pub use discard::Discard;
 pub use jsonl::JsonLines;
 pub use name::NameLimit;
-pub use queue::QueueLimits;
+pub use protocol::{Limits, Protocol};
+pub use queue::{Overflow, QueueLimits};
 pub use span::Span;
 
 /// Where finished spans go.

@@ -102,9 +102,10 @@ reasons! {
 
     /// Why a span did not reach its backend.
     Undelivered {
-        /// The queue was full: the newest batch goes.
+        /// The queue was full: the newest batch went, or the oldest.
         QueueFull "queue_full",
-        /// The server refused the batch for good (4xx but 429, or 3xx).
+        /// The server refused the span for good (4xx but 408, 425 and 429, or
+        /// 3xx), alone or in a batch of which no part fared better.
         Rejected "rejected",
         /// The server did not take the batch in the time allowed.
         GaveUp "gave_up",

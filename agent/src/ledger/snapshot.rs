@@ -6,6 +6,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 
+use super::LatencySnapshot;
+
 /// Numbers by reason.
 type ByName = BTreeMap<String, u64>;
 
@@ -56,9 +58,12 @@ pub struct BackendSnapshot {
     pub dropped: ByName,
     pub queued: u64,
     pub batches: u64,
+    pub failures: u64,
     pub retries: u64,
+    pub splits: u64,
     pub repeated: u64,
     pub queued_bytes: u64,
+    pub latency: LatencySnapshot,
     pub last_error: Option<ErrorSnapshot>,
 }
 

@@ -1,20 +1,24 @@
 //! One kept-alive HTTP/1 connection to a backend.
 
 use std::fmt;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
 use hyper::client::conn::http1::{SendRequest, handshake};
-use hyper::header::{CONTENT_TYPE, HOST, RETRY_AFTER, USER_AGENT};
-use hyper::{Request, Response};
+use hyper::header::{
+    AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, HOST, HeaderValue, PROXY_AUTHORIZATION,
+    RETRY_AFTER, USER_AGENT,
+};
+use hyper::{Request, Response, Uri};
 use hyper_util::rt::TokioIo;
-use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
-use super::target::Target;
+use super::credentials::{Credentials, SecretError};
+use super::dial::Dialer;
+use super::gzip::{Encoding, Outgoing, Verdict};
 
 /// The agent as it calls itself.
 const AGENT: &str = concat!("nodespan/", env!("CARGO_PKG_VERSION"));
@@ -28,7 +32,7 @@ const SHOWN: usize = 200;
 /// Time allowed for the steps of one attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Timeouts {
-    /// Resolving the name and connecting.
+    /// Resolving the name, connecting, and the handshakes.
     pub connect: Duration,
     /// Sending the batch and reading the answer's head.
     pub answer: Duration,
@@ -45,12 +49,16 @@ impl Default for Timeouts {
 }
 
 /// What the server said.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Answer {
     pub(super) status: u16,
     pub(super) retry_after: Option<Duration>,
+    /// As much of it as is read.
+    pub(super) body: Vec<u8>,
     /// First characters of the body, without control characters.
     pub(super) text: String,
+    /// From sending to the answer's head.
+    pub(super) took: Duration,
 }
 
 /// Why there was no answer.
@@ -64,6 +72,11 @@ pub(super) enum NoAnswer {
     AnswerTimeout { target: String, after: Duration },
     #[error("connection to {target} broke: {reason}")]
     Broken { target: String, reason: String },
+    #[error(transparent)]
+    Secret(#[from] SecretError),
+    /// Only of datagrams; it is no use to repeat it.
+    #[error("a datagram of {bytes} bytes is too large on the way to {target}")]
+    TooLarge { target: String, bytes: usize },
 }
 
 impl NoAnswer {
@@ -79,6 +92,8 @@ impl NoAnswer {
             Self::ConnectTimeout { .. } => 2,
             Self::AnswerTimeout { .. } => 3,
             Self::Broken { .. } => 4,
+            Self::Secret(_) => 5,
+            Self::TooLarge { .. } => 6,
         }
     }
 }
@@ -86,46 +101,84 @@ impl NoAnswer {
 /// Sends batches, over the last connection where it still stands.
 #[derive(Debug)]
 pub(super) struct Client {
-    target: Target,
+    dialer: Dialer,
     content_type: &'static str,
-    timeouts: Timeouts,
+    credentials: Option<Credentials>,
+    encoding: Encoding,
+    answer: Duration,
     connection: Option<Connection>,
 }
 
 impl Client {
-    pub(super) fn new(target: Target, content_type: &'static str, timeouts: Timeouts) -> Self {
+    pub(super) fn new(
+        dialer: Dialer,
+        content_type: &'static str,
+        credentials: Option<Credentials>,
+        encoding: Encoding,
+        answer: Duration,
+    ) -> Self {
         Self {
-            target,
+            dialer,
             content_type,
-            timeouts,
+            credentials,
+            encoding,
+            answer,
             connection: None,
         }
     }
 
-    /// Sends one batch and reads the answer.
-    pub(super) async fn post(&mut self, body: Bytes) -> Result<Answer, NoAnswer> {
+    /// Sends one body and reads the answer. A server that cannot read it
+    /// compressed gets it plain at once.
+    pub(super) async fn post(&mut self, body: &mut Outgoing) -> Result<Answer, NoAnswer> {
+        if self.encoding.wanted(body.plain.len())
+            && let Some(gzipped) = body.gzipped().await
+        {
+            let answer = self.exchange(gzipped, true).await?;
+            let verdict = self.encoding.judge(&answer);
+            if verdict == Verdict::Fine {
+                return Ok(answer);
+            }
+            let plain = self.exchange(body.plain.clone(), false).await?;
+            if verdict == Verdict::Refused || (200..300).contains(&plain.status) {
+                tracing::info!(
+                    "{} does not read gzip ({answer}); it gets plain bodies from now on",
+                    self.dialer.target()
+                );
+                self.encoding.give_up();
+            }
+            return Ok(plain);
+        }
+        self.exchange(body.plain.clone(), false).await
+    }
+
+    async fn exchange(&mut self, body: Bytes, gzipped: bool) -> Result<Answer, NoAnswer> {
         let mut old = self.connection.take().filter(Connection::stands);
         loop {
+            let request = self.request(body.clone(), gzipped)?;
             let (mut connection, reused) = match old.take() {
                 Some(connection) => (connection, true),
                 None => (self.connect().await?, false),
             };
-            let sent = connection.sender.send_request(self.request(body.clone()));
-            match timeout(self.timeouts.answer, sent).await {
-                Ok(Ok(response)) => return Ok(self.read(response, connection).await),
+            let started = Instant::now();
+            let sent = connection.sender.send_request(request);
+            match timeout(self.answer, sent).await {
+                Ok(Ok(response)) => {
+                    let took = started.elapsed();
+                    return Ok(self.read(response, connection, took).await);
+                }
                 // A server may close an idle connection at any time. If not a
                 // byte was written, that was no attempt.
                 Ok(Err(error)) if reused && error.is_canceled() => {}
                 Ok(Err(error)) => {
                     return Err(NoAnswer::Broken {
-                        target: self.target.to_string(),
+                        target: self.dialer.target().to_string(),
                         reason: chain(&error),
                     });
                 }
                 Err(_) => {
                     return Err(NoAnswer::AnswerTimeout {
-                        target: self.target.to_string(),
-                        after: self.timeouts.answer,
+                        target: self.dialer.target().to_string(),
+                        after: self.answer,
                     });
                 }
             }
@@ -133,26 +186,14 @@ impl Client {
     }
 
     async fn connect(&self) -> Result<Connection, NoAnswer> {
-        let failed = |reason: String| NoAnswer::Connect {
-            target: self.target.to_string(),
-            reason,
-        };
-        let address = (self.target.host.as_str(), self.target.port);
-        let stream = match timeout(self.timeouts.connect, TcpStream::connect(address)).await {
-            Ok(Ok(stream)) => stream,
-            Ok(Err(error)) => return Err(failed(error.to_string())),
-            Err(_) => {
-                return Err(NoAnswer::ConnectTimeout {
-                    target: self.target.to_string(),
-                    after: self.timeouts.connect,
-                });
-            }
-        };
-        // A batch is one write or many in a row; there is nothing to gather.
-        let _ = stream.set_nodelay(true);
-        let (sender, driver) = handshake(TokioIo::new(stream))
-            .await
-            .map_err(|error| failed(chain(&error)))?;
+        let stream = self.dialer.dial().await?;
+        let (sender, driver) =
+            handshake(TokioIo::new(stream))
+                .await
+                .map_err(|error| NoAnswer::Connect {
+                    target: self.dialer.target().to_string(),
+                    reason: chain(&error),
+                })?;
         // Errors come out of `send_request` as well.
         let driver = tokio::spawn(async move {
             let _ = driver.await;
@@ -160,33 +201,48 @@ impl Client {
         Ok(Connection { sender, driver })
     }
 
-    fn request(&self, body: Bytes) -> Request<Full<Bytes>> {
+    fn request(&self, body: Bytes, gzipped: bool) -> Result<Request<Full<Bytes>>, SecretError> {
+        let target = self.dialer.target();
         let mut request = Request::new(Full::new(body));
         *request.method_mut() = hyper::Method::POST;
-        request.uri_mut().clone_from(&self.target.path);
+        request.uri_mut().clone_from(&target.path);
+        let constant = HeaderValue::from_static;
+        let proxy = self.dialer.forwarding_proxy();
+        if let Some(absolute) = proxy.and_then(|_| target.to_string().parse::<Uri>().ok()) {
+            *request.uri_mut() = absolute;
+        }
         let headers = request.headers_mut();
-        if let Ok(host) = self.target.authority.parse() {
+        if let Ok(host) = target.authority.parse() {
             headers.insert(HOST, host);
         }
-        let constant = hyper::header::HeaderValue::from_static;
         headers.insert(CONTENT_TYPE, constant(self.content_type));
+        if gzipped {
+            headers.insert(CONTENT_ENCODING, constant("gzip"));
+        }
         headers.insert(USER_AGENT, constant(AGENT));
         // Proxies on the way shall not trace this (B3 propagation, last
         // section).
         headers.insert("b3", constant("0"));
-        request
+        if let Some(credentials) = &self.credentials {
+            headers.insert(AUTHORIZATION, credentials.header()?);
+        }
+        if let Some(credentials) = proxy.and_then(|proxy| proxy.credentials.as_ref()) {
+            headers.insert(PROXY_AUTHORIZATION, credentials.header()?);
+        }
+        Ok(request)
     }
 
     /// The status decides; a body that is slow, long or broken costs only the
     /// connection.
-    async fn read(&mut self, response: Response<Incoming>, connection: Connection) -> Answer {
+    async fn read(
+        &mut self,
+        response: Response<Incoming>,
+        connection: Connection,
+        took: Duration,
+    ) -> Answer {
         let status = response.status().as_u16();
-        let retry_after = response
-            .headers()
-            .get(RETRY_AFTER)
-            .and_then(|value| value.to_str().ok())
-            .and_then(|value| value.trim().parse().ok())
-            .map(Duration::from_secs);
+        let retry_after = response.headers().get(RETRY_AFTER);
+        let retry_after = retry_after.and_then(|value| wait(value, SystemTime::now()));
         let mut body = response.into_body();
         let mut bytes = Vec::new();
         let whole = async {
@@ -207,6 +263,20 @@ impl Client {
             status,
             retry_after,
             text: shown(&bytes),
+            body: bytes,
+            took,
+        }
+    }
+}
+
+/// `Retry-After`: seconds, or a date (RFC 9110, 10.2.3).
+fn wait(value: &HeaderValue, now: SystemTime) -> Option<Duration> {
+    let text = value.to_str().ok()?.trim();
+    match text.parse() {
+        Ok(seconds) => Some(Duration::from_secs(seconds)),
+        Err(_) => {
+            let date = httpdate::parse_http_date(text).ok()?;
+            Some(date.duration_since(now).unwrap_or_default())
         }
     }
 }
@@ -229,8 +299,8 @@ impl Drop for Connection {
     }
 }
 
-fn shown(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(bytes)
+pub(super) fn shown(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes.get(..4 * SHOWN).unwrap_or(bytes))
         .chars()
         .map(|c| if c.is_control() { ' ' } else { c })
         .take(SHOWN)
@@ -259,5 +329,23 @@ impl fmt::Display for Answer {
         } else {
             write!(f, ": {}", self.text)
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn retry_after_is_seconds_or_a_date() {
+        let now = SystemTime::UNIX_EPOCH + Duration::from_secs(784_111_777 - 90);
+        let wait = |text: &str| wait(&HeaderValue::from_str(text).unwrap(), now);
+        assert_eq!(wait(" 120 "), Some(Duration::from_mins(2)));
+        let date = wait("Sun, 06 Nov 1994 08:49:37 GMT").unwrap();
+        assert_eq!(date, Duration::from_secs(90));
+        let past = wait("Sun, 06 Nov 1994 08:00:00 GMT");
+        assert_eq!(past, Some(Duration::ZERO));
+        assert_eq!(wait("soon"), None);
+        assert_eq!(wait("-1"), None);
     }
 }

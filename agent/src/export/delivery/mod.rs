@@ -1,283 +1,157 @@
-//! Batches reach a backend over HTTP, or their loss is counted.
+//! Batches reach a backend, or their loss is counted.
 //!
-//! One worker per backend, so a dead one slows no other. Delivery is at least
-//! once: an attempt whose answer was lost is repeated with the same ids, and
-//! counted as such. 2xx is success (Zipkin answers 202); connection errors,
-//! 429 and 5xx are repeated; any other status drops the batch.
+//! One worker per backend, so a dead one slows no other. Delivery over HTTP is
+//! at least once: an attempt whose answer was lost is repeated with the same
+//! ids, and counted as such. 2xx is success (Zipkin answers 202); connection
+//! errors, 408, 425, 429 and 5xx are repeated; what is refused otherwise is
+//! never sent again as it is, but halved until the bad span stands alone.
+//! Datagrams are not acknowledged: sent means that the kernel took them.
 
 mod backoff;
 mod client;
+mod credentials;
+mod dial;
+mod gzip;
+mod search;
 mod target;
 #[cfg(test)]
 mod tests;
+mod tls;
+mod udp;
+mod worker;
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
-use tokio::time::{Instant, sleep, sleep_until};
-
-use self::backoff::Backoff;
-use self::client::{Answer, Client, NoAnswer};
+use self::client::Client;
+use self::dial::Dialer;
+use self::gzip::Encoding;
+use self::tls::Tls;
+use self::udp::Datagrams;
+use self::worker::Transport;
 use super::Encoder;
 use super::batcher::{BatchLimits, Batcher};
-use super::complaints::Complaints;
-use super::queue::{Batch, QueueLimits, Receiver, queue};
-use crate::ledger::{BackendLedger, Undelivered};
+use super::queue::{Overflow, QueueLimits, queue};
+use crate::ledger::BackendLedger;
 
 pub use backoff::Retry;
 pub use client::Timeouts;
-pub use target::{Target, TargetError};
+pub use credentials::{Credentials, SecretError};
+pub use gzip::Gzip;
+pub use target::{Address, Proxy, Target, TargetError};
+pub use tls::{TlsError, check_authorities};
+pub use worker::Worker;
 
-/// Longest wait between attempts once the run is over.
-const LAST_WAIT: Duration = Duration::from_millis(500);
-
-/// How a backend is fed.
-#[derive(Clone, Debug)]
-pub struct Delivery {
-    /// Where it listens.
-    pub target: Target,
+/// How a backend is fed. The default is documented at the types of the fields;
+/// 5 s of grace, no proxy, no credentials, and the system's authorities.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DeliveryConfig {
     /// When a batch is handed over.
     pub batch: BatchLimits,
     /// What may wait.
     pub queue: QueueLimits,
+    /// What is dropped when it is full.
+    pub overflow: Overflow,
     /// How long an attempt may take.
     pub timeouts: Timeouts,
     /// How attempts are repeated.
     pub retry: Retry,
-    /// How long the worker goes on after [`Batcher::close`].
+    /// How long the worker goes on once the queue is closed.
     pub grace: Duration,
+    /// Whether bodies are compressed.
+    pub gzip: Gzip,
+    /// A PEM file of the only authorities to trust.
+    pub ca: Option<PathBuf>,
+    /// What stands between, but for backends on this host.
+    pub proxy: Option<Proxy>,
+    /// What the backend is shown. They go to whatever host the backend names,
+    /// so give them to backends only whose URLs are under the same control.
+    pub credentials: Option<Credentials>,
 }
 
-impl Delivery {
-    /// Delivery to this target with defaults for all else; 5 s of grace.
-    #[must_use]
-    pub fn to(target: Target) -> Self {
+impl Default for DeliveryConfig {
+    fn default() -> Self {
         Self {
-            target,
             batch: BatchLimits::default(),
             queue: QueueLimits::default(),
+            overflow: Overflow::default(),
             timeouts: Timeouts::default(),
             retry: Retry::default(),
             grace: Duration::from_secs(5),
+            gzip: Gzip::default(),
+            ca: None,
+            proxy: None,
+            credentials: None,
         }
     }
+}
 
-    /// The backend's two ends: the pipeline keeps the first, a task runs the
-    /// second.
+impl DeliveryConfig {
+    /// The two ends of a backend that takes POSTs at `target`: the pipeline
+    /// keeps the first, a task runs the second. Must run within a tokio
+    /// runtime.
+    ///
+    /// # Errors
+    ///
+    /// The file of authorities, or the host of an `https` target, is unusable.
+    pub fn post_to(
+        &self,
+        target: Target,
+        encoder: Box<dyn Encoder>,
+        ledger: Arc<BackendLedger>,
+    ) -> Result<(Batcher, Worker), TlsError> {
+        let tls = match target.secure {
+            true => Some(Tls::new(&target.host, self.ca.as_deref())?),
+            false => None,
+        };
+        let local = target.is_local();
+        let proxy = self.proxy.clone().filter(|_| !local);
+        let client = Client::new(
+            Dialer::new(target, tls, proxy, self.timeouts.connect),
+            encoder.content_type(),
+            self.credentials.clone(),
+            Encoding::new(self.gzip, local),
+            self.timeouts.answer,
+        );
+        let transport = Transport::Http(Box::new(client));
+        Ok(self.start(transport, self.batch, encoder, ledger))
+    }
+
+    /// The same for a backend that takes datagrams. `datagram` is their size
+    /// at most; a batch is of about one, so that what goes out at once fits
+    /// into a receiver's buffer.
     #[must_use]
-    pub fn start(self, encoder: Box<dyn Encoder>, ledger: Arc<BackendLedger>) -> (Batcher, Worker) {
-        let (sender, receiver) = queue(self.queue);
-        let client = Client::new(self.target, encoder.content_type(), self.timeouts);
-        let batcher = Batcher::new(encoder, self.batch, sender, Arc::clone(&ledger));
-        let worker = Worker {
-            queue: receiver,
-            client,
-            retry: self.retry,
-            grace: self.grace,
-            ledger,
-            backoff: Backoff::default(),
-            not_before: Instant::now(),
-            complaints: Complaints::default(),
-            current: None,
+    pub fn send_to(
+        &self,
+        address: Address,
+        datagram: usize,
+        encoder: Box<dyn Encoder>,
+        ledger: Arc<BackendLedger>,
+    ) -> (Batcher, Worker) {
+        let batch = BatchLimits {
+            bytes: self.batch.bytes.min(datagram),
+            ..self.batch
         };
-        (batcher, worker)
-    }
-}
-
-/// Delivers the batches of one backend.
-#[derive(Debug)]
-pub struct Worker {
-    queue: Receiver,
-    client: Client,
-    retry: Retry,
-    grace: Duration,
-    ledger: Arc<BackendLedger>,
-    backoff: Backoff,
-    /// A server that failed is left alone until then, whatever the batch.
-    not_before: Instant,
-    complaints: Complaints,
-    /// The batch being delivered: it must be counted if time runs out.
-    current: Option<Current>,
-}
-
-/// Size of a batch that has left the queue.
-#[derive(Clone, Copy, Debug)]
-struct Current {
-    spans: u64,
-    bytes: usize,
-}
-
-/// What came of one attempt.
-enum Outcome {
-    Sent,
-    Rejected(Answer),
-    /// With how long the server wants to be left alone.
-    Again(Option<Duration>),
-}
-
-impl Worker {
-    /// Runs until the pipeline has closed its end and all is delivered, or the
-    /// grace time after that is over; what is left then is counted as dropped.
-    pub async fn run(mut self) {
-        let mut closing = self.queue.closing();
-        let grace = self.grace;
-        tokio::select! {
-            biased;
-            () = self.deliver_all() => {}
-            () = async {
-                let _ = closing.wait_for(|closed| *closed).await;
-                sleep(grace).await;
-            } => self.abandon(),
-        }
+        let transport = Transport::Udp(Datagrams::new(address, self.timeouts.connect));
+        self.start(transport, batch, encoder, ledger)
     }
 
-    async fn deliver_all(&mut self) {
-        while let Some(batch) = self.queue.next().await {
-            self.deliver(batch).await;
-        }
-    }
-
-    async fn deliver(&mut self, batch: Batch) {
-        let current = Current {
-            spans: batch.spans,
-            bytes: batch.bytes.len(),
-        };
-        self.current = Some(current);
-        let body = Bytes::from(batch.bytes);
-        let mut first_attempt = None;
-        loop {
-            self.wait_turn().await;
-            let started = *first_attempt.get_or_insert_with(Instant::now);
-            match self.attempt(body.clone(), current.spans).await {
-                Outcome::Sent => {
-                    self.backoff.succeeded();
-                    self.ledger.sent.add(current.spans);
-                    self.ledger.batches.add(1);
-                    break;
-                }
-                Outcome::Rejected(answer) => {
-                    self.backoff.succeeded();
-                    self.drop_rejected(current.spans, &answer);
-                    break;
-                }
-                Outcome::Again(asked) => {
-                    let mut wait = self.backoff.failed(&self.retry, asked);
-                    if self.queue.closed() && asked.is_none() {
-                        wait = wait.min(LAST_WAIT);
-                    }
-                    self.not_before = Instant::now() + wait;
-                    if started.elapsed() + wait > self.retry.give_up_after {
-                        self.drop_given_up(current.spans);
-                        break;
-                    }
-                    self.ledger.retries.add(1);
-                }
-            }
-        }
-        self.current = None;
-        self.ledger.queued_bytes.sub(current.bytes as u64);
-        // The client is done with its share, unless it was cut off.
-        let buffer = body.try_into_mut().map_or_else(|_| Vec::new(), Vec::from);
-        self.queue.settle(current.spans, current.bytes, buffer);
-    }
-
-    /// Leaves a server that failed alone for a while; the end of the run cuts
-    /// that short, once.
-    async fn wait_turn(&mut self) {
-        let was_closed = self.queue.closed();
-        let mut closing = self.queue.closing();
-        tokio::select! {
-            () = sleep_until(self.not_before) => {}
-            _ = closing.wait_for(|closed| *closed), if !was_closed => {}
-        }
-    }
-
-    async fn attempt(&mut self, body: Bytes, spans: u64) -> Outcome {
-        match self.client.post(body).await {
-            Ok(answer) => match answer.status {
-                200..300 => Outcome::Sent,
-                429 | 500.. => {
-                    self.complain(answer.status, &answer);
-                    Outcome::Again(answer.retry_after)
-                }
-                _ => Outcome::Rejected(answer),
-            },
-            Err(error) => {
-                self.complain_no_answer(&error);
-                if error.may_have_arrived() {
-                    self.ledger.repeated.add(spans);
-                }
-                Outcome::Again(None)
-            }
-        }
-    }
-
-    fn complain_no_answer(&mut self, error: &NoAnswer) {
-        self.complain(error.kind(), error);
-    }
-
-    fn complain(&mut self, kind: u16, why: &impl std::fmt::Display) {
-        self.ledger.note_error(why);
-        if let Some(unsaid) = self.complaints.may_say(kind) {
-            tracing::warn!(
-                backend = self.ledger.name(),
-                unsaid,
-                "delivery failed and is repeated: {why}"
-            );
-        }
-    }
-
-    fn drop_rejected(&mut self, spans: u64, answer: &Answer) {
-        self.ledger.dropped.add(Undelivered::Rejected, spans);
-        self.ledger.note_error(answer);
-        if let Some(unsaid) = self.complaints.may_say(answer.status) {
-            tracing::error!(
-                backend = self.ledger.name(),
-                spans,
-                unsaid,
-                "batch refused and dropped: {answer}"
-            );
-        }
-    }
-
-    fn drop_given_up(&mut self, spans: u64) {
-        self.ledger.dropped.add(Undelivered::GaveUp, spans);
-        if let Some(unsaid) = self.complaints.may_say(0) {
-            tracing::error!(
-                backend = self.ledger.name(),
-                spans,
-                unsaid,
-                after = ?self.retry.give_up_after,
-                "batch dropped, the backend did not take it in time"
-            );
-        }
-    }
-
-    /// Counts what could not be delivered in time.
-    fn abandon(&mut self) {
-        let waiting = self.queue.abandon();
-        let on_its_way = self.current.take();
-        let spans = waiting.iter().map(|batch| batch.spans).sum::<u64>()
-            + on_its_way.map_or(0, |current| current.spans);
-        let bytes = waiting.iter().map(|batch| batch.bytes.len()).sum::<usize>()
-            + on_its_way.map_or(0, |current| current.bytes);
-        self.ledger.dropped.add(Undelivered::Shutdown, spans);
-        self.ledger.queued_bytes.sub(bytes as u64);
-        if spans > 0 {
-            tracing::warn!(
-                backend = self.ledger.name(),
-                spans,
-                grace = ?self.grace,
-                "spans dropped at shutdown"
-            );
-        }
-    }
-}
-
-impl Drop for Worker {
-    /// A worker that is cancelled from outside still accounts for its spans.
-    fn drop(&mut self) {
-        self.abandon();
+    fn start(
+        &self,
+        transport: Transport,
+        batch: BatchLimits,
+        encoder: Box<dyn Encoder>,
+        ledger: Arc<BackendLedger>,
+    ) -> (Batcher, Worker) {
+        let (sender, receiver) = queue(self.queue, self.overflow);
+        let worker = Worker::new(
+            receiver,
+            transport,
+            (encoder.cut(), encoder.partial()),
+            (self.retry, self.grace),
+            Arc::clone(&ledger),
+        );
+        (Batcher::new(encoder, batch, sender, ledger), worker)
     }
 }
