@@ -1,5 +1,6 @@
 //! Memory stays under the configured bound with every backend dead. A process
 //! of its own, because what is measured is its resident memory.
+#![expect(clippy::unwrap_used, reason = "helpers of a test")]
 
 use std::fs;
 use std::net::{IpAddr, TcpListener};

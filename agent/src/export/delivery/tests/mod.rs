@@ -4,6 +4,7 @@
 mod answers;
 mod datagrams;
 mod floods;
+mod reload;
 mod secure;
 mod splits;
 
@@ -283,7 +284,7 @@ impl Rig {
         change(&mut delivery);
         let ledger = Ledger::new().backend("zipkin");
         let encoder = Box::new(Zipkin::new(Queries::Redacted));
-        let opened = delivery.post_to(target, encoder, Arc::clone(&ledger));
+        let opened = delivery.post_to(target, encoder, || Arc::clone(&ledger));
         let (batcher, worker) = opened.unwrap();
         Self {
             ledger,

@@ -123,7 +123,11 @@ async fn https_with_a_given_authority() {
         rig.push(25);
         let ledger = rig.end().await;
         let error = ledger.last_error();
-        assert_eq!((ledger.sent.get(), ledger.failures.get()), (25, 0), "{error:?}");
+        assert_eq!(
+            (ledger.sent.get(), ledger.failures.get()),
+            (25, 0),
+            "{error:?}"
+        );
     }
     assert_eq!(backend.server.spans(), 50);
     assert_eq!(backend.server.seen.lock().unwrap().connections, 2);
