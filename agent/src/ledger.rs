@@ -212,6 +212,14 @@ impl BackendLedger {
         *lock(&self.last_error) = Some((error.to_string(), SystemTime::now()));
     }
 
+    /// What went wrong last, and when.
+    #[must_use]
+    pub fn last_error(&self) -> Option<ErrorSnapshot> {
+        lock(&self.last_error)
+            .as_ref()
+            .map(|(text, at)| ErrorSnapshot::new(text, *at))
+    }
+
     fn snapshot(&self) -> BackendSnapshot {
         BackendSnapshot {
             name: self.name.to_string(),
@@ -226,9 +234,7 @@ impl BackendLedger {
             repeated: self.repeated.get(),
             queued_bytes: self.queued_bytes.get(),
             latency: self.latency.snapshot(),
-            last_error: lock(&self.last_error)
-                .as_ref()
-                .map(|(text, at)| ErrorSnapshot::new(text, *at)),
+            last_error: self.last_error(),
         }
     }
 }

@@ -145,7 +145,7 @@ mod tests {
             let loaded = source.load().unwrap();
             assert_eq!(loaded.settings.agent.service.as_deref(), Some("typed"));
             assert_eq!(loaded.settings.capture.selection.ports, [80, 8080]);
-            assert_eq!(loaded.settings.export.output(), config::Output::None);
+            assert_eq!(loaded.settings.output(), config::Output::None);
             assert!(loaded.resources.unwrap().is_empty());
         }
         fs::write(resources.join("a.yaml"), "type: Mesh\n").unwrap();

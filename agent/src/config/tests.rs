@@ -152,6 +152,31 @@ fn every_key() {
 }
 
 #[test]
+fn one_authorization_is_enough_and_https_is_fine() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("basic"), "user:hunter2").unwrap();
+    fs::write(folder.path().join("token"), "hunter2").unwrap();
+    let read = |text: &str| parse("nodespan.toml", text, folder.path());
+    let both = "[export]\nbasicAuthFile = \"basic\"\nbearerTokenFile = \"token\"";
+    let error = read(both).unwrap_err().to_string();
+    assert!(
+        error.contains("3:19, field export.bearerTokenFile"),
+        "{error}"
+    );
+    assert!(error.contains("a second Authorization"), "{error}");
+    let error = read("[export]\nbasicAuthFile = \"token\"").unwrap_err();
+    assert!(error.to_string().contains("user:password"));
+    assert!(!format!("{error} {error:?}").contains("hunter2"));
+    let text = "[export]\nzipkinEndpoint = \"https://z/\"\nbasicAuthFile = \"basic\"";
+    let loaded = read(text).unwrap();
+    assert!(!format!("{loaded:?}").contains("hunter2"));
+    let export = loaded.settings.export;
+    assert_eq!(export.zipkin.as_deref(), Some("https://z/"));
+    let basic = Credentials::Basic(folder.path().join("basic"));
+    assert_eq!(export.delivery.credentials, Some(basic));
+}
+
+#[test]
 fn mistakes_are_drawn() {
     let text = "[capture]\nports = [80, 70000]\n\texlude = [\"db\"]\n";
     let expected = "\
@@ -282,14 +307,54 @@ fn each_mistake_has_its_place_and_advice() {
             "is not a URL",
         ),
         (
-            "[export]\nzipkinEndpoint = \"https://z/\"",
-            "2:18",
-            "https is not supported yet",
+            "[export]\noverflow = \"newst\"",
+            "2:12, field export.overflow",
+            "did you mean \"newest\"?",
+        ),
+        (
+            "[export]\ngzip = true",
+            "2:8, field export.gzip",
+            "this is a boolean, wanted a string",
+        ),
+        (
+            "[export]\nshutdownGrace = \"1h\"",
+            "2:17, field export.shutdownGrace",
+            "is not within \"0ns\" to \"600s\"",
+        ),
+        (
+            "[export]\ncaFile = \"no-such-file\"",
+            "2:10, field export.caFile",
+            "cannot read the authorities in no-such-file",
+        ),
+        (
+            "[export]\nbasicAuthFile = \"no-such-file\"",
+            "2:17, field export.basicAuthFile",
+            "cannot read the secret no-such-file",
+        ),
+        (
+            "[export]\nbearerTokenFile = \"/dev/null\"",
+            "2:19, field export.bearerTokenFile",
+            "the secret /dev/null is empty",
+        ),
+        (
+            "[export]\nproxyAuthFile = \"/dev/null\"",
+            "2:17, field export.proxyAuthFile",
+            "there is no proxy that is shown this",
+        ),
+        (
+            "[export]\nproxy = \"https://p:1\"",
+            "2:9, field export.proxy",
+            "unknown scheme `https`, wanted http",
+        ),
+        (
+            "[export]\nproxy = \"http://u:secret@p:1\"",
+            "2:9, field export.proxy",
+            "the endpoint at `p:1` has credentials in its URL",
         ),
         (
             "[export]\nzipkinEndpoint = \"ftp://z/\"",
             "2:18",
-            "the scheme is not http",
+            "the scheme is not http or https",
         ),
         (
             "[export]\nzipkinEndpoint = \"http:///x\"",

@@ -18,7 +18,7 @@ pub struct BackendConfig {
     /// Where it listens: an `http` or `https` URL, or `HOST:PORT` where
     /// datagrams are spoken.
     pub target: String,
-    /// How requests are put into words.
+    /// How spans are named, and what becomes of queries.
     pub wording: Wording,
     /// Bounds of the encoding.
     pub limits: Limits,
@@ -75,7 +75,7 @@ impl BackendConfig {
             return Ok((Box::new(exporter), worker));
         }
         let target = Target::parse(&self.target).map_err(in_target)?;
-        let account = ledger.backend(&self.name);
+        let account = || ledger.backend(&self.name);
         let opened = self.delivery.post_to(target, encoder(), account);
         let (exporter, worker) = opened.map_err(|source| OpenError::Tls {
             name: Arc::clone(&self.name),

@@ -90,7 +90,7 @@ impl Credentials {
             }
         };
         let mut value = HeaderValue::try_from(text)
-            .map_err(|_| SecretError::Characters { path: path.clone() })?;
+            .map_err(|_odd| SecretError::Characters { path: path.clone() })?;
         value.set_sensitive(true);
         Ok(value)
     }

@@ -89,8 +89,8 @@ impl Default for DeliveryConfig {
 
 impl DeliveryConfig {
     /// The two ends of a backend that takes POSTs at `target`: the pipeline
-    /// keeps the first, a task runs the second. Must run within a tokio
-    /// runtime.
+    /// keeps the first, a task runs the second. The account is opened if
+    /// nothing is wrong. Must run within a tokio runtime.
     ///
     /// # Errors
     ///
@@ -99,7 +99,7 @@ impl DeliveryConfig {
         &self,
         target: Target,
         encoder: Box<dyn Encoder>,
-        ledger: Arc<BackendLedger>,
+        ledger: impl FnOnce() -> Arc<BackendLedger>,
     ) -> Result<(Batcher, Worker), TlsError> {
         let tls = match target.secure {
             true => Some(Tls::new(&target.host, self.ca.as_deref())?),
@@ -115,7 +115,7 @@ impl DeliveryConfig {
             self.timeouts.answer,
         );
         let transport = Transport::Http(Box::new(client));
-        Ok(self.start(transport, self.batch, encoder, ledger))
+        Ok(self.start(transport, self.batch, encoder, ledger()))
     }
 
     /// The same for a backend that takes datagrams. `datagram` is their size

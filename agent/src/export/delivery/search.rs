@@ -24,7 +24,7 @@ impl Search {
     pub(super) fn new(spans: u64) -> Self {
         let halvings = u64::BITS - spans.leading_zeros();
         Self {
-            waiting: vec![0..spans],
+            waiting: Vec::from_iter([0..spans]),
             credit: 2 * halvings,
         }
     }

@@ -98,11 +98,12 @@ impl Datagrams {
 
     async fn open(&self) -> io::Result<UdpSocket> {
         let found = lookup_host((self.address.host.as_str(), self.address.port));
-        let found = timeout(self.within, found)
-            .await
-            .map_err(|_| io::Error::new(io::ErrorKind::TimedOut, "the name was not resolved"))??;
+        let Ok(found) = timeout(self.within, found).await else {
+            let kind = io::ErrorKind::TimedOut;
+            return Err(io::Error::new(kind, "the name was not resolved in time"));
+        };
         let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
-        for address in found {
+        for address in found? {
             let any: SocketAddr = match address {
                 SocketAddr::V4(_) => (Ipv4Addr::UNSPECIFIED, 0).into(),
                 SocketAddr::V6(_) => (Ipv6Addr::UNSPECIFIED, 0).into(),
