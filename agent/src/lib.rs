@@ -14,6 +14,7 @@ pub mod http;
 pub mod identify;
 pub mod ledger;
 pub mod link;
+mod nearest;
 pub mod policy;
 pub mod sample;
 pub mod units;

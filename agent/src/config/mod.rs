@@ -4,7 +4,6 @@
 //! is an error. `[tracing]` is Traefik's and read as Traefik reads it. Every
 //! mistake of a file is found in one run and shown at its place.
 
-mod nearest;
 mod read;
 mod report;
 mod settings;
@@ -13,7 +12,7 @@ mod table;
 mod tests;
 mod tracing;
 
-pub use nearest::nearest;
+pub use crate::nearest::nearest;
 pub use report::{Finding, Place, Report, Severity};
 pub use settings::{Admin, Agent, Capture, Export, Listen, Output, Settings};
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use toml::de::DeTable;
 
-use super::nearest::nearest;
+use super::nearest;
 use super::report::{Finding, Severity};
 use super::settings::{Admin, Agent, Capture, Export, Listen, Output, Settings};
 use super::table::{At, Findings, Keys, Placed, Reader};

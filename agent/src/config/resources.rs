@@ -1,0 +1,138 @@
+//! Kuma's resources in files: YAML of several documents, and JSON.
+//!
+//! [`load`] takes files and folders, all or nothing: one that cannot be read
+//! or is wrong refuses them all, with every finding in every file. [`parse`]
+//! does the same for one text, so that a body over HTTP or an object from the
+//! Kubernetes API is held to the same rules.
+
+mod dataplane;
+mod document;
+mod fields;
+mod files;
+mod mesh;
+mod relations;
+mod traffic_trace;
+mod yaml;
+#[cfg(test)]
+mod tests;
+#[cfg(any(test, feature = "fuzzing"))]
+mod fuzz;
+
+#[cfg(any(test, feature = "fuzzing"))]
+pub use fuzz::fuzz_resources;
+
+use std::fmt;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use hashbrown::HashMap;
+
+use super::{Finding, Report, Severity};
+use crate::policy::{Resource, ResourceKey, Resources};
+
+pub use files::Fingerprint;
+
+/// Bytes of a file that are read at most.
+pub const MAX_FILE: u64 = 1 << 20;
+/// Files of a load at most.
+pub const MAX_FILES: usize = 10_000;
+
+/// Resources that can be used.
+#[derive(Clone, Debug)]
+pub struct Loaded {
+    /// They.
+    pub resources: Arc<Resources>,
+    /// Warnings: a report for each file that has any.
+    pub reports: Vec<Report>,
+    /// All files that were read, sorted.
+    pub files: Vec<PathBuf>,
+    /// What they were.
+    pub fingerprint: Fingerprint,
+}
+
+/// What is wrong with resources, in all files. `Display` draws the reports.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+#[error("{}", Drawn(reports))]
+pub struct Refused {
+    /// A report for each file that has findings, warnings among them.
+    pub reports: Vec<Report>,
+}
+
+struct Drawn<'a>(&'a [Report]);
+
+impl fmt::Display for Drawn<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (n, report) in self.0.iter().enumerate() {
+            if n > 0 {
+                f.write_str("\n")?;
+            }
+            write!(f, "{report}")?;
+        }
+        Ok(())
+    }
+}
+
+/// Reads files and folders. Of a folder every `.yaml`, `.yml` and `.json`
+/// counts, also in folders within it; hidden ones do not.
+///
+/// # Errors
+/// All that is wrong with them.
+pub fn load<P: AsRef<Path>>(paths: &[P]) -> Result<Loaded, Refused> {
+    let read = files::read(paths);
+    let mut texts = Vec::new();
+    let mut unread = Vec::new();
+    for file in read {
+        match file.text {
+            Ok(text) => texts.push((file.path, text)),
+            Err(report) => unread.push(report),
+        }
+    }
+    let fingerprint = files::fingerprint(paths);
+    let files = texts.iter().map(|(path, _)| path.clone()).collect();
+    let named = texts.into_iter().map(|(path, text)| (path.display().to_string(), text));
+    let (resources, mut reports) = together(named);
+    reports.extend(unread);
+    reports.retain(|report| !report.findings.is_empty());
+    if reports.iter().any(Report::has_errors) {
+        return Err(Refused { reports });
+    }
+    Ok(Loaded {
+        resources: Arc::new(resources),
+        reports,
+        files,
+        fingerprint,
+    })
+}
+
+/// What these files and folders are now: equal if and only if the same files
+/// say the same (but for chance, 1 in 2^128). Reads them, and nothing else.
+#[must_use]
+pub fn fingerprint<P: AsRef<Path>>(paths: &[P]) -> Fingerprint {
+    files::fingerprint(paths)
+}
+
+/// A text that was read by itself.
+#[derive(Clone, Debug)]
+pub struct Parsed {
+    /// The resources, in the order of the text. Not to be used if the report
+    /// has errors.
+    pub resources: Vec<Resource>,
+    /// What is wrong.
+    pub report: Report,
+}
+
+/// Validates a text of resources; `name` is what it is called in messages.
+/// Relations between resources are not looked at.
+#[must_use]
+pub fn parse(name: &str, text: &str) -> Parsed {
+    let (placed, findings) = document::read(text);
+    Parsed {
+        resources: placed.into_iter().map(|placed| placed.resource).collect(),
+        report: Report {
+            file: name.to_owned(),
+            text: text.to_owned(),
+            findings,
+        },
+    }
+}

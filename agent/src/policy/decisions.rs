@@ -1,0 +1,190 @@
+//! Decisions, remembered.
+
+use std::sync::Arc;
+
+use hashbrown::HashMap;
+
+use super::engine::{Decision, Engine};
+use super::resource::{Dataplane, Inbound};
+use super::tags::Tags;
+
+/// All that policies ask of a workload. Workloads that are alike in it share
+/// a decision.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Subject {
+    /// Its mesh.
+    pub mesh: Arc<str>,
+    /// Its inbounds, or its gateway.
+    pub inbounds: Arc<[Inbound]>,
+}
+
+impl Subject {
+    /// A workload whose inbounds have these tags.
+    #[must_use]
+    pub fn new(mesh: impl Into<Arc<str>>, inbounds: impl IntoIterator<Item = Tags>) -> Self {
+        Self {
+            mesh: mesh.into(),
+            inbounds: inbounds.into_iter().map(Inbound::from).collect(),
+        }
+    }
+}
+
+impl From<&Dataplane> for Subject {
+    fn from(dataplane: &Dataplane) -> Self {
+        Self {
+            mesh: Arc::clone(&dataplane.mesh),
+            inbounds: Arc::clone(&dataplane.inbounds),
+        }
+    }
+}
+
+/// A subject that [`Decisions`] knows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct SubjectId {
+    slot: usize,
+    /// Tells it from those who had the slot before.
+    turn: u64,
+}
+
+/// The decision of every subject that is in use, under one engine.
+///
+/// Looking one up is an index into an array, however many there are. They are
+/// made when a subject is first seen, and all anew when the engine changes, so
+/// an exchange is decided by the old or the new resources, never by both.
+#[derive(Debug)]
+pub struct Decisions {
+    engine: Arc<Engine>,
+    ids: HashMap<Subject, SubjectId>,
+    slots: Vec<Slot>,
+    free: Vec<usize>,
+    turn: u64,
+}
+
+#[derive(Debug)]
+struct Slot {
+    turn: u64,
+    /// None if the slot is free.
+    used: Option<Used>,
+}
+
+#[derive(Debug)]
+struct Used {
+    subject: Subject,
+    decision: Arc<Decision>,
+    users: usize,
+}
+
+impl Decisions {
+    /// No subjects yet.
+    #[must_use]
+    pub fn new(engine: Arc<Engine>) -> Self {
+        Self {
+            engine,
+            ids: HashMap::new(),
+            slots: Vec::new(),
+            free: Vec::new(),
+            turn: 0,
+        }
+    }
+
+    /// The engine that decides.
+    #[must_use]
+    pub const fn engine(&self) -> &Arc<Engine> {
+        &self.engine
+    }
+
+    /// The id of a subject, deciding it if it is new. Each call is a use that
+    /// [`Decisions::release`] takes back.
+    pub fn intern(&mut self, subject: &Subject) -> SubjectId {
+        if let Some(id) = self.ids.get(subject).copied() {
+            if let Some(used) = self.used_mut(id) {
+                used.users += 1;
+            }
+            return id;
+        }
+        let decision = self.engine.decide(&subject.mesh, &subject.inbounds);
+        self.turn += 1;
+        let slot = Slot {
+            turn: self.turn,
+            used: Some(Used {
+                subject: subject.clone(),
+                decision: Arc::new(decision),
+                users: 1,
+            }),
+        };
+        let place = self.free.pop().unwrap_or(self.slots.len());
+        match self.slots.get_mut(place) {
+            Some(free) => *free = slot,
+            None => self.slots.push(slot),
+        }
+        let id = SubjectId {
+            slot: place,
+            turn: self.turn,
+        };
+        self.ids.insert(subject.clone(), id);
+        id
+    }
+
+    /// Takes back one use; a subject without uses is forgotten.
+    pub fn release(&mut self, id: SubjectId) {
+        let Some(used) = self.used_mut(id) else {
+            return;
+        };
+        used.users -= 1;
+        if used.users > 0 {
+            return;
+        }
+        if let Some(slot) = self.slots.get_mut(id.slot)
+            && let Some(used) = slot.used.take()
+        {
+            self.ids.remove(&used.subject);
+            self.free.push(id.slot);
+        }
+    }
+
+    /// The decision about a subject; none if it was forgotten.
+    #[must_use]
+    pub fn get(&self, id: SubjectId) -> Option<&Arc<Decision>> {
+        let slot = self.slots.get(id.slot)?;
+        let used = slot.used.as_ref().filter(|_| slot.turn == id.turn)?;
+        Some(&used.decision)
+    }
+
+    /// Decides all subjects anew, by another engine, and returns those about
+    /// which it decides otherwise.
+    pub fn replace(&mut self, engine: Arc<Engine>) -> Vec<SubjectId> {
+        let mut changed = Vec::new();
+        for (place, slot) in self.slots.iter_mut().enumerate() {
+            let Some(used) = &mut slot.used else {
+                continue;
+            };
+            let decision = engine.decide(&used.subject.mesh, &used.subject.inbounds);
+            if *used.decision != decision {
+                used.decision = Arc::new(decision);
+                changed.push(SubjectId {
+                    slot: place,
+                    turn: slot.turn,
+                });
+            }
+        }
+        self.engine = engine;
+        changed
+    }
+
+    /// Subjects in use.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.ids.len()
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.ids.is_empty()
+    }
+
+    fn used_mut(&mut self, id: SubjectId) -> Option<&mut Used> {
+        let slot = self.slots.get_mut(id.slot)?;
+        slot.used.as_mut().filter(|_| slot.turn == id.turn)
+    }
+}
