@@ -6,6 +6,7 @@
 
 mod read;
 mod report;
+pub mod resources;
 mod settings;
 mod table;
 #[cfg(test)]

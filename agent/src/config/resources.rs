@@ -13,28 +13,20 @@ mod mesh;
 mod relations;
 mod traffic_trace;
 mod yaml;
-#[cfg(test)]
-mod tests;
-#[cfg(any(test, feature = "fuzzing"))]
-mod fuzz;
-
-#[cfg(any(test, feature = "fuzzing"))]
-pub use fuzz::fuzz_resources;
 
 use std::fmt;
-use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use hashbrown::HashMap;
-
-use super::{Finding, Report, Severity};
-use crate::policy::{Resource, ResourceKey, Resources};
+use super::Report;
+use crate::policy::{Resource, Resources};
 
 pub use files::Fingerprint;
 
 /// Bytes of a file that are read at most.
 pub const MAX_FILE: u64 = 1 << 20;
+/// Bytes of all files of a load at most.
+pub const MAX_TOTAL: u64 = 64 << 20;
 /// Files of a load at most.
 pub const MAX_FILES: usize = 10_000;
 
@@ -79,19 +71,20 @@ impl fmt::Display for Drawn<'_> {
 /// # Errors
 /// All that is wrong with them.
 pub fn load<P: AsRef<Path>>(paths: &[P]) -> Result<Loaded, Refused> {
-    let read = files::read(paths);
+    let (files, fingerprint) = files::read(paths);
     let mut texts = Vec::new();
     let mut unread = Vec::new();
-    for file in read {
+    let mut names = Vec::new();
+    for file in files {
         match file.text {
-            Ok(text) => texts.push((file.path, text)),
+            Ok(text) => {
+                texts.push((file.path.display().to_string(), text));
+                names.push(file.path);
+            }
             Err(report) => unread.push(report),
         }
     }
-    let fingerprint = files::fingerprint(paths);
-    let files = texts.iter().map(|(path, _)| path.clone()).collect();
-    let named = texts.into_iter().map(|(path, text)| (path.display().to_string(), text));
-    let (resources, mut reports) = together(named);
+    let (resources, mut reports) = relations::together(texts);
     reports.extend(unread);
     reports.retain(|report| !report.findings.is_empty());
     if reports.iter().any(Report::has_errors) {
@@ -100,7 +93,7 @@ pub fn load<P: AsRef<Path>>(paths: &[P]) -> Result<Loaded, Refused> {
     Ok(Loaded {
         resources: Arc::new(resources),
         reports,
-        files,
+        files: names,
         fingerprint,
     })
 }
@@ -109,7 +102,7 @@ pub fn load<P: AsRef<Path>>(paths: &[P]) -> Result<Loaded, Refused> {
 /// say the same (but for chance, 1 in 2^128). Reads them, and nothing else.
 #[must_use]
 pub fn fingerprint<P: AsRef<Path>>(paths: &[P]) -> Fingerprint {
-    files::fingerprint(paths)
+    files::read(paths).1
 }
 
 /// A text that was read by itself.

@@ -45,6 +45,13 @@ impl Findings {
         self.add(Severity::Warning, at, message, hint);
     }
 
+    /// How many errors there are so far.
+    pub(super) fn errors(&self) -> usize {
+        let findings = self.0.borrow();
+        let errors = findings.iter().filter(|f| f.severity == Severity::Error);
+        errors.count()
+    }
+
     /// In the order of their places.
     pub(super) fn into_sorted(self) -> Vec<Finding> {
         let mut findings = self.0.into_inner();

@@ -20,6 +20,7 @@ mod tags;
 
 pub use backend::{BackendKind, TracingBackend, ZipkinApi};
 pub use decisions::{Decisions, Subject, SubjectId};
+pub(crate) use engine::nearest_backend;
 pub use engine::{DataplaneRef, Decision, Engine, Outcome, Refused};
 pub use explain::{
     Candidate, ExplainedBackend, ExplainedInbound, Explanation, Fate, NearMiss, Summary, Unmet,
