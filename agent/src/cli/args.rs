@@ -6,6 +6,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::capture::pcap::Observe;
 use crate::config;
+use crate::policy::Tags;
 
 /// Traces HTTP on a Linux node without sidecars.
 #[derive(Debug, Parser)]
@@ -26,8 +27,10 @@ pub enum Command {
     Run(RunArgs),
     /// Do the same with a packet capture; needs no root.
     Replay(ReplayArgs),
-    /// Validate a configuration.
+    /// Validate a configuration and Kuma resources.
     Check(CheckArgs),
+    /// Say why a workload is or is not traced.
+    Explain(ExplainArgs),
     /// Say what this kernel offers and what would become of it.
     Probe(ProbeArgs),
     /// Show what the running agent does.
@@ -90,9 +93,30 @@ pub struct CheckArgs {
     /// `nodespan.toml`.
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
+    /// A file or folder of Kuma resources; may be repeated.
+    #[arg(long = "resources", value_name = "PATH")]
+    pub resources: Vec<PathBuf>,
     /// Warnings are errors.
     #[arg(long)]
     pub strict: bool,
+}
+
+/// Arguments of `nodespan explain`.
+#[derive(Debug, Args)]
+pub struct ExplainArgs {
+    /// A file or folder of Kuma resources; may be repeated.
+    #[arg(long = "resources", value_name = "PATH", required = true)]
+    pub resources: Vec<PathBuf>,
+    /// The workload's mesh.
+    #[arg(long, value_name = "NAME", default_value = "default")]
+    pub mesh: String,
+    /// Tags of an inbound of the workload; once for each inbound.
+    #[arg(long = "tags", value_name = "K=V,K=V", required = true,
+          value_parser = super::explain::parse_tags)]
+    pub tags: Vec<Tags>,
+    /// How to show it; `json` is the decision alone.
+    #[arg(long, value_enum, default_value_t = Show::Text)]
+    pub output: Show,
 }
 
 /// Arguments of `nodespan probe`.

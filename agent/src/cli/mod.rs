@@ -9,22 +9,23 @@
 )]
 
 pub mod args;
+mod check;
+mod explain;
 mod live;
 pub mod pipeline;
 mod plan;
 mod replay;
 mod run;
 
-use std::path::Path;
 use std::process::ExitCode;
 
 use clap::Parser as _;
 use clap::error::ErrorKind;
 use tracing_subscriber::EnvFilter;
 
-use self::args::{CheckArgs, Cli, Command, ProbeArgs, ProbeOptions, Show, StatusArgs};
+use self::args::{Cli, Command, ProbeArgs, ProbeOptions, Show, StatusArgs};
+use crate::admin;
 use crate::capture::live::{Live, LiveError, Options};
-use crate::{admin, config};
 
 /// Findings, or a failed run.
 const FAILED: u8 = 1;
@@ -50,7 +51,8 @@ pub fn main() -> ExitCode {
     match cli.command {
         Command::Run(args) => finish(run::run(&args)),
         Command::Replay(args) => finish(replay::run(&args)),
-        Command::Check(args) => check(&args),
+        Command::Check(args) => check::check(&args),
+        Command::Explain(args) => explain::explain(&args),
         Command::Probe(args) => probe(&args),
         Command::Status(args) => status(&args),
     }
@@ -95,31 +97,6 @@ fn finish(outcome: Result<(), RunError>) -> ExitCode {
                 RunError::Live(error) if error.is_kernel() => ExitCode::from(KERNEL),
                 _ => ExitCode::from(FAILED),
             }
-        }
-    }
-}
-
-fn check(args: &CheckArgs) -> ExitCode {
-    let Some(path) = &args.config else {
-        println!("nothing to check: no --config; the defaults trace everything to the console");
-        return ExitCode::SUCCESS;
-    };
-    check_config(path, args.strict)
-}
-
-fn check_config(path: &Path, strict: bool) -> ExitCode {
-    match config::load(path) {
-        Ok(loaded) => {
-            if loaded.report.findings.is_empty() {
-                println!("{}: fine", path.display());
-                return ExitCode::SUCCESS;
-            }
-            println!("{}", loaded.report);
-            ExitCode::from(if strict { FAILED } else { 0 })
-        }
-        Err(error) => {
-            println!("{error}");
-            ExitCode::from(FAILED)
         }
     }
 }

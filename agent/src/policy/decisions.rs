@@ -183,6 +183,11 @@ impl Decisions {
         self.ids.is_empty()
     }
 
+    #[cfg(test)]
+    pub(super) fn slots(&self) -> usize {
+        self.slots.len()
+    }
+
     fn used_mut(&mut self, id: SubjectId) -> Option<&mut Used> {
         let slot = self.slots.get_mut(id.slot)?;
         slot.used.as_mut().filter(|_| slot.turn == id.turn)

@@ -17,6 +17,8 @@ mod resource;
 mod resources;
 mod selection;
 mod tags;
+#[cfg(test)]
+mod tests;
 
 pub use backend::{BackendKind, TracingBackend, ZipkinApi};
 pub use decisions::{Decisions, Subject, SubjectId};
