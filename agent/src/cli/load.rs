@@ -58,6 +58,7 @@ impl Source {
     }
 
     /// One more file or folder of resources.
+    #[expect(dead_code, reason = "the resource API will")]
     pub(super) fn add_resources(&mut self, path: PathBuf) {
         self.resources.push(path);
     }

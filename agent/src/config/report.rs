@@ -100,13 +100,14 @@ impl Report {
             span,
         } = finding;
         let Place { line, column } = self.place(span.start);
-        write!(
-            f,
-            "{severity}: {message}\n  --> {}:{line}:{column}",
-            self.file
-        )?;
+        let (message, file) = (harmless(message), harmless(&self.file));
+        write!(f, "{severity}: {message}\n  --> {file}")?;
+        // A file of which nothing is known has no places.
+        if !self.text.is_empty() {
+            write!(f, ":{line}:{column}")?;
+        }
         if !field.is_empty() {
-            write!(f, ", field {field}")?;
+            write!(f, ", field {}", harmless(field))?;
         }
         f.write_char('\n')?;
         let number = line.to_string();
@@ -116,7 +117,8 @@ impl Report {
         let marked = self.before(span.end).get(start..).unwrap_or_default();
         let marked = marked.lines().next().unwrap_or_default().chars().count();
         let end = column.saturating_add(marked.max(1));
-        if end <= DRAWN {
+        if end <= DRAWN && !self.text.is_empty() {
+            let text = without_credentials(text);
             let drawn: String = text.chars().take(DRAWN).map(printable).collect();
             writeln!(f, " {margin} |\n {number} | {}", drawn.trim_end())?;
             writeln!(
@@ -127,7 +129,7 @@ impl Report {
             )?;
         }
         if let Some(hint) = hint {
-            writeln!(f, " {margin} = help: {hint}")?;
+            writeln!(f, " {margin} = help: {}", harmless(hint))?;
         }
         Ok(())
     }
@@ -136,6 +138,31 @@ impl Report {
 /// Characters of a line that are drawn; what is further right is only named
 /// by its column.
 const DRAWN: usize = 160;
+
+/// A text in which a value of the file may stand.
+fn harmless(text: &str) -> String {
+    let line = |line: &str| line.chars().map(printable).collect::<String>();
+    text.split('\n').map(line).collect::<Vec<_>>().join("\n")
+}
+
+/// The line with stars for user and password of each URL, one for each
+/// character, so that what is marked stays under its mark.
+fn without_credentials(line: &str) -> String {
+    let mut shown = String::with_capacity(line.len());
+    let mut rest = line;
+    while let Some(scheme) = rest.find("://") {
+        let (before, after) = rest.split_at(scheme + 3);
+        shown.push_str(before);
+        // A password may have what ends a URL's host: better too many stars.
+        let is_end = |c: char| c.is_whitespace() || matches!(c, '"' | '\'');
+        let url = after.find(is_end).unwrap_or(after.len());
+        let at = after[..url].rfind('@').unwrap_or(0);
+        shown.extend(after[..at].chars().map(|_| '*'));
+        rest = &after[at..];
+    }
+    shown.push_str(rest);
+    shown
+}
 
 /// One column for each character, and no escape sequence for the terminal.
 fn printable(c: char) -> char {

@@ -9,10 +9,18 @@ mod dataplane;
 mod document;
 mod fields;
 mod files;
+#[cfg(any(test, feature = "fuzzing"))]
+mod fuzz;
 mod mesh;
 mod relations;
+#[cfg(test)]
+mod tests;
 mod traffic_trace;
 mod yaml;
+
+pub use files::Fingerprint;
+#[cfg(any(test, feature = "fuzzing"))]
+pub use fuzz::fuzz_resources;
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -20,8 +28,6 @@ use std::sync::Arc;
 
 use super::Report;
 use crate::policy::{Resource, Resources};
-
-pub use files::Fingerprint;
 
 /// Bytes of a file that are read at most.
 pub const MAX_FILE: u64 = 1 << 20;

@@ -8,7 +8,6 @@ use time::format_description::well_known::Rfc3339;
 use super::fields::Fields;
 use super::yaml::{self, Entry, Node, Value};
 use super::{dataplane, mesh, traffic_trace};
-use crate::config::nearest;
 use crate::config::report::Finding;
 use crate::config::table::{At, Findings};
 use crate::policy::{Created, Kind, Resource};
@@ -276,11 +275,16 @@ fn known(name: &str, at: &At, findings: &Findings) -> Option<Kind> {
     let kind = Kind::ALL.into_iter().find(|kind| kind.as_str() == name);
     if kind.is_none() {
         let message = format!("resource of kind {name} is skipped");
-        let hint = match nearest(name, Kind::ALL.map(Kind::as_str)) {
+        // Kuma's other kinds are not far from these, but not misspelt.
+        let is_near = |kind: &Kind| {
+            let (name, kind) = (name.to_lowercase(), kind.as_str().to_lowercase());
+            strsim::damerau_levenshtein(&name, &kind) <= 2
+        };
+        let hint = match Kind::ALL.iter().find(|kind| is_near(kind)) {
             _ if name == "MeshTrace" => {
                 "this version does not read MeshTrace; write a TrafficTrace".to_owned()
             }
-            Some(nearest) => format!("did you mean {nearest}?"),
+            Some(near) => format!("did you mean {near}?"),
             None => READ.to_owned(),
         };
         findings.warning(at, message, &hint);

@@ -50,7 +50,7 @@ fn winner(policies: &[TrafficTrace], inbounds: &[Inbound]) -> Option<Arc<str>> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(2000))]
+    #![proptest_config(ProptestConfig::with_cases(500))]
 
     #[test]
     fn the_index_finds_what_the_book_says(policies in traces(), inbounds in workload()) {
