@@ -10,7 +10,7 @@ use super::nearest;
 use super::report::{Finding, Severity};
 use super::settings::{Admin, Agent, Capture, Export, Listen, Output, Settings};
 use super::table::{At, Findings, Keys, Placed, Reader};
-use super::url::zipkin_endpoint;
+use super::url::backend_url;
 use super::{MAX_KEY, read_at_most};
 use crate::http::context::Format;
 use crate::link::{IdentityKey, TraceWidth};
@@ -158,7 +158,7 @@ fn export(
     };
     if let Some(url) = table.name("zipkinEndpoint") {
         not_beside(&url.at, "httpEndpoint");
-        export.zipkin = zipkin_endpoint(&url, findings);
+        export.zipkin = backend_url(&url, ZIPKIN, findings);
     }
     if let Some(shared) = table.bool("sharedSpans") {
         not_beside(&shared.at, "sameSpan");
@@ -172,6 +172,9 @@ fn export(
     table.finish();
     export
 }
+
+/// What an endpoint looks like. The path tells the format, as for Traefik's.
+const ZIPKIN: &str = "http://HOST:PORT/api/v2/spans";
 
 const OUTPUTS: [(&str, Output); 3] = [
     ("console", Output::Console),

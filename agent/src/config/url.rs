@@ -2,31 +2,6 @@
 
 use super::table::{Findings, Placed};
 
-/// Path of Zipkin's first API, and the second one's.
-const V1: &str = "/api/v1/spans";
-const V2: &str = "/api/v2/spans";
-
-/// A URL of Zipkin's second API. Traefik's files name the first one
-/// (`httpEndpoint`'s default); every server that has it has the second beside
-/// it (`ZipkinHttpCollector.java`).
-pub(super) fn zipkin_endpoint(url: &Placed<&str>, findings: &Findings) -> Option<String> {
-    let value = url.value.trim();
-    let scheme = value.split("://").next().unwrap_or_default();
-    if scheme.eq_ignore_ascii_case("https") {
-        let hint = "write http://HOST:PORT/api/v2/spans";
-        findings.error(&url.at, "https is not supported yet", hint);
-        return None;
-    }
-    let value = backend_url(url, "http://HOST:PORT/api/v2/spans", findings)?;
-    if let Some(base) = value.strip_suffix(V1) {
-        let endpoint = format!("{base}{V2}");
-        let message = format!("Zipkin's first API is not spoken; spans go to {endpoint}");
-        findings.warning(&url.at, message, "name that URL to be rid of this warning");
-        return Some(endpoint);
-    }
-    Some(value)
-}
-
 /// An `http` or `https` URL like the example.
 pub(super) fn backend_url(
     url: &Placed<&str>,
@@ -52,9 +27,9 @@ fn problem(value: &str) -> Option<String> {
         .iter()
         .any(|known| scheme.eq_ignore_ascii_case(known))
     {
-        "the scheme is not http"
+        "the scheme is not http or https"
     } else if authority.contains('@') {
-        "a name and password in the URL are not supported"
+        "a name and password in the URL are not supported; [export] has basicAuthFile"
     } else if authority.is_empty() || authority.starts_with(':') {
         "the URL names no host"
     } else if value.contains(char::is_whitespace) || value.contains(char::is_control) {
