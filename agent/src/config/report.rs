@@ -115,17 +115,19 @@ impl Report {
         let start = self.before(span.start).len();
         let marked = self.before(span.end).get(start..).unwrap_or_default();
         let marked = marked.lines().next().unwrap_or_default().chars().count();
+        // Of a long line, what is around the place.
         let end = column.saturating_add(marked.max(1));
-        if end <= DRAWN {
-            let drawn: String = text.chars().take(DRAWN).map(printable).collect();
-            writeln!(f, " {margin} |\n {number} | {}", drawn.trim_end())?;
-            writeln!(
-                f,
-                " {margin} | {}{}",
-                " ".repeat(column - 1),
-                "^".repeat(end - column)
-            )?;
-        }
+        let skipped = match end <= DRAWN {
+            true => 0,
+            false => column.saturating_sub(BEFORE),
+        };
+        let cut = if skipped > 0 { "\u{2026}" } else { "" };
+        let shown = text.chars().skip(skipped).take(DRAWN);
+        let drawn: String = shown.map(printable).collect();
+        let before = column - 1 - skipped + usize::from(skipped > 0);
+        let marks = (end - column).min(DRAWN - before);
+        writeln!(f, " {margin} |\n {number} | {cut}{}", drawn.trim_end())?;
+        writeln!(f, " {margin} | {}{}", " ".repeat(before), "^".repeat(marks))?;
         if let Some(hint) = hint {
             writeln!(f, " {margin} = help: {hint}")?;
         }
@@ -133,9 +135,10 @@ impl Report {
     }
 }
 
-/// Characters of a line that are drawn; what is further right is only named
-/// by its column.
+/// Characters of a line that are drawn.
 const DRAWN: usize = 160;
+/// So many of them before the place, if it is further right.
+const BEFORE: usize = 40;
 
 /// One column for each character, and no escape sequence for the terminal.
 fn printable(c: char) -> char {

@@ -390,6 +390,15 @@ fn lines_that_are_too_long_or_hostile_are_not_drawn_as_they_are() {
         error.lines().all(|line| line.chars().count() < 200),
         "{error}"
     );
+    assert!(is_drawn(&error), "{error}");
+    let far = format!("[capture]\nports = [{} 70000, 1]", "1, ".repeat(100));
+    let error = read(&far).unwrap_err();
+    let mut lines = error.lines().skip(3);
+    let (line, marks) = (lines.next().unwrap(), lines.next().unwrap());
+    let at = marks.chars().position(|c| c == '^').unwrap();
+    let marked: String = line.chars().skip(at).take(5).collect();
+    assert_eq!((marked.as_str(), marks.matches('^').count()), ("70000", 5));
+    assert!(line.contains("| \u{2026}"), "{error}");
     let error = read("[agent]\nnope = \"\u{7f}\" # \u{9b}31m").unwrap_err();
     assert!(!error.contains('\u{9b}') && !error.contains('\u{7f}'));
 }
