@@ -178,6 +178,44 @@ async fn every_service_gets_its_own_strategy_and_it_can_change() {
 }
 
 #[tokio::test]
+async fn operations_of_all_services_are_bounded_together() {
+    let server = Server::start().await;
+    let (mut sampler, _) = server.sampler();
+    // Whether an operation that nobody listed is told apart, by its lower
+    // bound: each has one credit.
+    let high = u64::MAX >> 1;
+    let mut next = high;
+    let mut learns = |sampler: &mut Sampler, service: usize, operation: usize| {
+        next -= 1;
+        let name = |out: &mut Vec<u8>| out.extend(operation.to_be_bytes());
+        let verdict = sampler.decide(&format!("s{service}"), name, trace(next), MonoNanos(SECOND));
+        verdict.tag == Some(SamplerTag::LowerBound(0.25))
+    };
+    for service in 0..26 {
+        server.says(&format!("s{service}"), OPERATIONS).await;
+        until(
+            &mut sampler,
+            &format!("s{service}"),
+            SamplerTag::Probabilistic(0.75),
+        )
+        .await;
+    }
+    let mut learned = 0;
+    for service in 0..26 {
+        for operation in 0..2000 {
+            learned += usize::from(learns(&mut sampler, service, operation));
+        }
+    }
+    // Each service has one that is listed.
+    assert_eq!(learned, 50_000);
+    assert!(!learns(&mut sampler, 25, 5000));
+    // What a service forgets makes room.
+    server.says("s3", SHARE).await;
+    until(&mut sampler, "s3", SamplerTag::Probabilistic(1.0)).await;
+    assert!(learns(&mut sampler, 25, 5000));
+}
+
+#[tokio::test]
 async fn the_last_strategy_outlives_every_trouble() {
     let server = Server::start().await;
     let (mut sampler, ledger) = server.sampler();
