@@ -12,6 +12,7 @@ mod tests {
     use std::path::Path;
 
     use nodespan::config::{self, Settings};
+    use nodespan::sample::SamplerConfig;
 
     use super::*;
 
@@ -44,6 +45,60 @@ mod tests {
         }
     }
 
+    /// The keys that a reader's test sets, by the name of the test.
+    fn tested_keys<'a>(tests: &'a str, function: &str) -> Vec<&'a str> {
+        let body = tests.split(function).nth(1).unwrap();
+        let body = body.split("\n}\n").next().unwrap();
+        // Files stand in raw strings.
+        let files = body.split("r#\"").skip(1);
+        let files = files.filter_map(|rest| rest.split("\"#").next());
+        let keys: Vec<&str> = files.flat_map(str::lines).filter_map(key).collect();
+        assert!(keys.len() > 3);
+        keys
+    }
+
+    /// The key that a line sets, or would if it were not commented out.
+    fn key(line: &str) -> Option<&str> {
+        let (name, _) = line.trim().trim_start_matches('#').split_once(" = ")?;
+        let is_name = name.chars().all(|c| c.is_ascii_alphanumeric());
+        is_name.then_some(name)
+    }
+
+    #[test]
+    fn the_readme_lists_every_key_of_tracing_with_its_default() {
+        let of_tracing: Vec<_> = examples()
+            .into_iter()
+            .filter(|text| text.contains("[tracing]"))
+            .collect();
+        let tracing = |text: &str| settings(text, Path::new("")).tracing.unwrap();
+        for backend in ["jaeger", "zipkin", "otlp"] {
+            let least = format!("[tracing]\nbackend = \"{backend}\"\n");
+            let list = of_tracing.iter().find(|text| text.contains(least.trim()));
+            let list = tracing(list.unwrap());
+            let default = tracing(&least);
+            assert_eq!(list.backend, default.backend);
+            assert_eq!(list.trace_width, default.trace_width);
+            assert_eq!(list.name_limit, default.name_limit);
+            assert_eq!(list.context_header, default.context_header);
+            let flags = |tracing: &config::Tracing| (tracing.shared_spans, tracing.debug);
+            assert_eq!(flags(&list), flags(&default));
+            // A rate of 1 is everything too.
+            let all = [
+                SamplerConfig::Const(true),
+                SamplerConfig::Probabilistic(1.0),
+            ];
+            assert!(all.contains(&list.sampler) && all.contains(&default.sampler));
+            let uncommented = |text: &str| text.replace("\n#", "\n");
+            let full = of_tracing.iter().find(|text| text.contains(least.trim()));
+            tracing(&uncommented(full.unwrap()));
+        }
+        let tests = include_str!("../../agent/src/config/tests/tracing.rs");
+        for name in tested_keys(tests, "fn every_key_of_tracing_works()") {
+            let listed = |text: &&str| text.lines().any(|line| key(line) == Some(name));
+            assert!(of_tracing.iter().any(listed), "{name} is not in the README");
+        }
+    }
+
     /// What is commented out in the list has no default to show.
     #[test]
     fn the_readme_lists_every_key_with_its_default() {
@@ -67,15 +122,8 @@ mod tests {
 
         // The names in the list are the names in the reader's own test.
         let tests = include_str!("../../agent/src/config/tests.rs");
-        let every = tests.split("fn every_key()").nth(1).unwrap();
-        let every = every.split("\"#").next().unwrap();
-        let key = |line: &str| {
-            let (name, _) = line.trim().trim_start_matches('#').split_once(" = ")?;
-            let is_name = name.chars().all(|c| c.is_ascii_alphanumeric());
-            is_name.then(|| name.to_owned())
-        };
-        for name in every.lines().filter_map(key) {
-            let listed = |line: &str| key(line).is_some_and(|listed| listed == name);
+        for name in tested_keys(tests, "fn every_key()") {
+            let listed = |line: &str| key(line) == Some(name);
             assert!(list.lines().any(listed), "{name} is not in the README");
         }
     }

@@ -116,17 +116,21 @@ impl Report {
         let start = self.before(span.start).len();
         let marked = self.before(span.end).get(start..).unwrap_or_default();
         let marked = marked.lines().next().unwrap_or_default().chars().count();
+        // Of a long line, what is around the place.
         let end = column.saturating_add(marked.max(1));
-        if end <= DRAWN && !self.text.is_empty() {
+        if !self.text.is_empty() {
+            let skipped = match end <= DRAWN {
+                true => 0,
+                false => column.saturating_sub(BEFORE),
+            };
+            let cut = if skipped > 0 { "\u{2026}" } else { "" };
             let text = without_credentials(text);
-            let drawn: String = text.chars().take(DRAWN).map(printable).collect();
-            writeln!(f, " {margin} |\n {number} | {}", drawn.trim_end())?;
-            writeln!(
-                f,
-                " {margin} | {}{}",
-                " ".repeat(column - 1),
-                "^".repeat(end - column)
-            )?;
+            let shown = text.chars().skip(skipped).take(DRAWN);
+            let drawn: String = shown.map(printable).collect();
+            let before = column - 1 - skipped + usize::from(skipped > 0);
+            let marks = (end - column).min(DRAWN - before);
+            writeln!(f, " {margin} |\n {number} | {cut}{}", drawn.trim_end())?;
+            writeln!(f, " {margin} | {}{}", " ".repeat(before), "^".repeat(marks))?;
         }
         if let Some(hint) = hint {
             writeln!(f, " {margin} = help: {}", harmless(hint))?;
@@ -135,9 +139,10 @@ impl Report {
     }
 }
 
-/// Characters of a line that are drawn; what is further right is only named
-/// by its column.
+/// Characters of a line that are drawn.
 const DRAWN: usize = 160;
+/// So many of them before the place, if it is further right.
+const BEFORE: usize = 40;
 
 /// A text in which a value of the file may stand.
 fn harmless(text: &str) -> String {

@@ -452,16 +452,22 @@ fn what_is_not_toml_has_no_other_error() {
 
 #[test]
 fn warnings_do_not_refuse() {
-    for (text, says) in [(
-        "[export]\nzipkinEndpoint = \"http://z:9411/api/v1/spans\"",
-        "spans go to http://z:9411/api/v2/spans",
-    )] {
-        let loaded = read(text).unwrap();
-        let report = loaded.report.to_string();
-        assert!(
-            report.starts_with("warning: ") && report.contains(says),
-            "{report}"
-        );
+    let text = "[tracing]\nbackend = \"zipkin\"\n[tracing.jaeger]\nsamplingParam = 1.0\n";
+    let loaded = read(text).unwrap();
+    let report = loaded.report.to_string();
+    assert!(report.starts_with("warning: ") && is_drawn(&report));
+}
+
+#[test]
+fn an_endpoint_of_either_api_and_scheme_is_taken_as_it_is() {
+    for url in [
+        "https://z/",
+        "http://z:9411/api/v1/spans",
+        "http://z:9411/api/v2/spans",
+    ] {
+        let loaded = read(&format!("[export]\nzipkinEndpoint = \"{url}\"")).unwrap();
+        assert_eq!(loaded.settings.export.zipkin.as_deref(), Some(url));
+        assert!(loaded.report.findings.is_empty());
     }
 }
 
@@ -498,6 +504,15 @@ fn lines_that_are_too_long_or_hostile_are_not_drawn_as_they_are() {
         error.lines().all(|line| line.chars().count() < 200),
         "{error}"
     );
+    assert!(is_drawn(&error), "{error}");
+    let far = format!("[capture]\nports = [{} 70000, 1]", "1, ".repeat(100));
+    let error = read(&far).unwrap_err();
+    let mut lines = error.lines().skip(3);
+    let (line, marks) = (lines.next().unwrap(), lines.next().unwrap());
+    let at = marks.chars().position(|c| c == '^').unwrap();
+    let marked: String = line.chars().skip(at).take(5).collect();
+    assert_eq!((marked.as_str(), marks.matches('^').count()), ("70000", 5));
+    assert!(line.contains("| \u{2026}"), "{error}");
     let error = read("[agent]\nnope = \"\u{7f}\" # \u{9b}31m").unwrap_err();
     assert!(!error.contains('\u{9b}') && !error.contains('\u{7f}'));
 }

@@ -12,6 +12,9 @@ use crate::units::{MonoNanos, TraceId};
 /// `defaultMaxOperations`), not counting what a server lists: what comes
 /// behind them has the default share, and no lower bound.
 const MOST: usize = 2000;
+/// Bytes of a name that is remembered; whoever sends a longer one gets the
+/// default share as well.
+const NAME: usize = 256;
 
 /// Jaeger's guaranteed throughput: a share, and where that says no, so many
 /// traces a second all the same.
@@ -54,6 +57,8 @@ pub(super) struct Operations {
     operations: HashMap<Box<[u8]>, Guaranteed>,
     default: Probabilistic,
     lower_bound: f64,
+    /// Operations that were met and not listed.
+    learned: usize,
 }
 
 impl Operations {
@@ -63,7 +68,13 @@ impl Operations {
             operations: HashMap::default(),
             default: Probabilistic::new(default),
             lower_bound,
+            learned: 0,
         }
+    }
+
+    /// How many operations were met and not listed.
+    pub(super) const fn learned(&self) -> usize {
+        self.learned
     }
 
     /// Takes what a server says. Operations that it does not list are known
@@ -77,6 +88,7 @@ impl Operations {
     ) {
         self.default = Probabilistic::new(default);
         self.lower_bound = lower_bound;
+        self.learned = 0;
         let mut old = std::mem::take(&mut self.operations);
         for OperationRate { operation, rate } in rates {
             let name = operation.as_bytes();
@@ -94,10 +106,12 @@ impl Operations {
         }
     }
 
-    /// Decides about a trace that begins with this operation.
+    /// Decides about a trace that begins with this operation; `may_learn` if
+    /// there is room for one that is not known.
     pub(super) fn decide(
         &mut self,
         operation: &[u8],
+        may_learn: bool,
         trace: TraceId,
         now: MonoNanos,
     ) -> SamplerVerdict {
@@ -105,13 +119,15 @@ impl Operations {
             return guaranteed.decide(trace, now);
         }
         let rate = self.default.rate();
-        if self.operations.len() >= MOST {
+        let full = self.operations.len() >= MOST || operation.len() > NAME;
+        if full || !may_learn {
             let sampled = self.default.sample(trace);
             return SamplerVerdict::new(sampled, SamplerTag::Probabilistic(rate));
         }
         let mut guaranteed = Guaranteed::new(rate, self.lower_bound);
         let verdict = guaranteed.decide(trace, now);
         self.operations.insert(operation.into(), guaranteed);
+        self.learned += 1;
         verdict
     }
 }
@@ -134,7 +150,7 @@ mod tests {
 
     fn ask(operations: &mut Operations, name: &str, low: u64, at: u64) -> (bool, SamplerTag) {
         let trace = TraceId::new(0, low).unwrap();
-        let verdict = operations.decide(name.as_bytes(), trace, MonoNanos(at * SECOND));
+        let verdict = operations.decide(name.as_bytes(), true, trace, MonoNanos(at * SECOND));
         assert!(!verdict.limited);
         (verdict.sampled, verdict.tag.unwrap())
     }
@@ -207,5 +223,15 @@ mod tests {
         );
         assert_eq!(operations.operations.len(), MOST);
         assert!(ask(&mut operations, "op7", LATE, 1).0);
+        assert_eq!(operations.learned(), MOST);
+        operations.update(0.0, 1.0, &rates(&[("op7", 0.0)]), MonoNanos(0));
+        assert_eq!((operations.learned(), operations.operations.len()), (0, 1));
+        // So are their names, and there may be no room at all.
+        let default = (false, SamplerTag::Probabilistic(0.0));
+        assert_eq!(ask(&mut operations, &"n".repeat(257), LATE, 0), default);
+        assert!(ask(&mut operations, &"n".repeat(256), LATE, 0).0);
+        let trace = TraceId::new(0, LATE).unwrap();
+        assert!(!operations.decide(b"x", false, trace, MonoNanos(0)).sampled);
+        assert_eq!(operations.learned(), 1);
     }
 }

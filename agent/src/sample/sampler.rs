@@ -15,6 +15,9 @@ use crate::units::{MonoNanos, TraceId};
 /// Services that a server is asked about at most. What comes behind them has
 /// the initial sampler.
 const SERVICES: usize = 500;
+/// Operations that are remembered for all services together, those that
+/// servers list not counted: whoever sends requests can make them up.
+const OPERATIONS: usize = 50_000;
 /// A service without new traces for so many nanoseconds makes room.
 const IDLE: u64 = 600_000_000_000;
 /// Nanoseconds between two looks for idle services.
@@ -88,6 +91,7 @@ impl Sampler {
             initial: Service::Probabilistic(Probabilistic::new(initial)),
             services: HashMap::default(),
             looked: MonoNanos::default(),
+            learned: 0,
             buffer: Vec::new(),
         })))
     }
@@ -127,16 +131,19 @@ impl Sampler {
             },
             Kind::RateLimiting(limiting) => self.memory.recall(trace, now, || limiting.decide(now)),
             Kind::Remote(remote) => {
-                let Remote { buffer, .. } = &mut **remote;
-                let mut buffer = std::mem::take(buffer);
-                let service = match remote.of(service, now) {
-                    Some(service) => service,
+                let mut buffer = std::mem::take(&mut remote.buffer);
+                let may_learn = remote.learned < OPERATIONS;
+                let sampler = match remote.of(service, now) {
+                    Some(sampler) => sampler,
                     None => {
                         self.crowded += 1;
                         &mut remote.initial
                     }
                 };
-                let verdict = service.decide(&mut self.memory, &mut buffer, operation, trace, now);
+                let before = sampler.learned();
+                let memory = &mut self.memory;
+                let verdict = sampler.decide(memory, &mut buffer, operation, may_learn, trace, now);
+                remote.learned += sampler.learned() - before;
                 remote.buffer = buffer;
                 verdict
             }
@@ -160,6 +167,8 @@ struct Remote {
     services: HashMap<Arc<str>, Followed, FxBuildHasher>,
     /// When idle services were last looked for.
     looked: MonoNanos,
+    /// Operations that are remembered and not listed.
+    learned: usize,
     /// Where names of operations are written.
     buffer: Vec<u8>,
 }
@@ -176,6 +185,7 @@ impl Remote {
         if self.feed.has_news() {
             for (service, strategy) in self.feed.take() {
                 if let Some(followed) = self.services.get_mut(&service) {
+                    self.learned -= followed.sampler.learned();
                     followed.sampler.update(&strategy, now);
                 }
             }
@@ -211,10 +221,11 @@ impl Remote {
             return;
         }
         self.looked = now;
-        let feed = &self.feed;
+        let Self { feed, learned, .. } = self;
         self.services.retain(|service, followed| {
             let stays = now.since(followed.used) < IDLE;
             if !stays {
+                *learned -= followed.sampler.learned();
                 feed.leave(service);
             }
             stays

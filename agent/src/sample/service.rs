@@ -71,13 +71,22 @@ impl Service {
         }
     }
 
-    /// Decides about a trace; `operation` writes the span's name behind what
-    /// is in the buffer.
+    /// How many operations it knows that no server listed.
+    pub(super) const fn learned(&self) -> usize {
+        match self {
+            Self::Operations(operations) => operations.learned(),
+            Self::Probabilistic(_) | Self::RateLimiting(_) => 0,
+        }
+    }
+
+    /// Decides about a trace; `operation` writes the span's name into the
+    /// buffer, and `may_learn` says whether there is room for a new one.
     pub(super) fn decide(
         &mut self,
         memory: &mut Memory,
         buffer: &mut Vec<u8>,
         operation: impl FnOnce(&mut Vec<u8>),
+        may_learn: bool,
         trace: TraceId,
         now: MonoNanos,
     ) -> SamplerVerdict {
@@ -90,7 +99,7 @@ impl Service {
             Self::Operations(operations) => memory.recall(trace, now, || {
                 buffer.clear();
                 operation(buffer);
-                operations.decide(buffer, trace, now)
+                operations.decide(buffer, may_learn, trace, now)
             }),
         }
     }

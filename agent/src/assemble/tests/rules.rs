@@ -247,3 +247,43 @@ fn huge_bodies_are_skipped_in_steps() {
     socket.send(ok(0));
     assert_eq!(socket.told(), format!("PUT / 200 {length}>0"));
 }
+
+#[test]
+fn request_lines_are_given_out_before_their_exchange_if_asked_for() {
+    let mut socket = Socket::with(Options {
+        lines: true,
+        ..Options::default()
+    });
+    socket.recv("PUT /a HTTP/1.1\r\nHost: shop:80\r\nUser-Agent: u\r\n\r\n");
+    socket.recv("GET http://x.y/ HTTP/1.1\r\n\r\n");
+    let said: Vec<String> = socket
+        .out
+        .iter()
+        .map(|output| match output {
+            Output::Line(text) => String::from_utf8_lossy(text.all()).into_owned(),
+            Output::Began(began) => began.serial.to_string(),
+            other => format!("{other:?}"),
+        })
+        .collect();
+    assert_eq!(said, ["PUT/ashop:80", "1", "GEThttp://x.y/", "2"]);
+    let mut socket = Socket::new();
+    socket.recv(get("/"));
+    assert!(matches!(socket.out[..], [Output::Began(_)]));
+}
+
+#[test]
+fn another_header_is_read_in_place_of_ubers() {
+    let request = "GET / HTTP/1.1\r\nUber-Trace-Id: 1:2:0:1\r\nMy-Trace: 3:4:0:1\r\n\r\n";
+    for (name, trace) in [(None, 1), (Some("my-trace"), 3)] {
+        let mut socket = Socket::with(Options {
+            context_header: name.map(Into::into),
+            ..Options::default()
+        });
+        socket.recv(request);
+        let [Output::Began(began)] = &socket.out[..] else {
+            panic!("{:?}", socket.out);
+        };
+        let ids = began.context.ids.unwrap();
+        assert_eq!((ids.trace.low(), ids.span.get()), (trace, trace + 1));
+    }
+}
