@@ -2,7 +2,8 @@
 //!
 //! One guest counts instructions instead of time and measures everything that
 //! must repeat; a second, ordinary one measures latencies. The driver inside
-//! the guests is this same program (`bench-guest`).
+//! the guests is this same program (`bench-guest`). What encoding costs is
+//! measured here, beside the crates that others use.
 
 use std::{
     fs,
@@ -24,6 +25,7 @@ use crate::{
     workspace::Workspace,
 };
 
+mod encoders;
 mod figures;
 mod guest;
 mod limits;
@@ -47,6 +49,9 @@ pub(crate) struct Bench {
     /// Shorter loads, and no ordinary run for latencies.
     #[arg(long)]
     quick: bool,
+    /// Only what encoding costs, for which no guest is needed.
+    #[arg(long)]
+    encoders: bool,
     /// Where the JSON goes; bench/bench.json in the target folder without it.
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
@@ -60,6 +65,11 @@ impl Bench {
     /// If a guest fails.
     pub(crate) fn run(&self) -> Result<i32> {
         let workspace = Workspace::load()?;
+        let encoders = encoders::measure(&workspace, self.quick)?;
+        if self.encoders {
+            println!("{encoders}");
+            return Ok(i32::from(!encoders.are_fine()));
+        }
         setup::ensure(&[Part::Qemu, Part::Kernels(vec![self.kernel]), Part::Servers])?;
         let dir = workspace.target.join("bench");
         fs::create_dir_all(&dir)?;
@@ -70,7 +80,8 @@ impl Bench {
         } else {
             Some(self.boot(spec, Mode::Time, "measuring latencies")?)
         };
-        let report = report::Report::new(self.kernel, self.quick, instructions, latencies)?;
+        let report = report::Report::new(self.kernel, self.quick, instructions, latencies)?
+            .with_encoders(encoders);
         println!("{report}");
         let file = self.out.clone().unwrap_or_else(|| dir.join("bench.json"));
         fs::write(&file, report.json()?).with_context(|| format!("writing {}", file.display()))?;

@@ -315,6 +315,81 @@ impl<'a> Request<'a> {
         }
     }
 
+    /// The scheme: what an absolute-form target says, else `http`.
+    #[must_use]
+    pub fn scheme(&self) -> &'a [u8] {
+        match self.form {
+            Form::Absolute(start, _) => {
+                let scheme = start.checked_sub(3).and_then(|end| self.target.get(..end));
+                scheme.unwrap_or_default()
+            }
+            Form::Origin | Form::Bare => b"http",
+        }
+    }
+
+    /// The path, without query and fragment; `*` of `OPTIONS *`, empty for
+    /// CONNECT.
+    #[must_use]
+    pub fn path(&self) -> &'a [u8] {
+        let target = self.behind_authority();
+        let end = find(target, [b'?', b'#']).unwrap_or(target.len());
+        target.get(..end).unwrap_or_default()
+    }
+
+    /// The query without its question mark, piece by piece, with values
+    /// replaced as in [`Request::url`]; nothing if it is empty or missing.
+    pub fn query(&self, mut put: impl FnMut(&[u8])) {
+        let target = self.behind_authority();
+        let Some(start) = find(target, [b'?', b'#']) else {
+            return;
+        };
+        let query = target.get(start..).unwrap_or_default();
+        let end = find(query, [b'#']).unwrap_or(query.len());
+        let mut first = true;
+        self.put_query(query.get(..end).unwrap_or_default(), |piece| {
+            let piece = match piece {
+                [b'?', piece @ ..] if first => piece,
+                piece => piece,
+            };
+            if !piece.is_empty() {
+                first = false;
+                put(piece);
+            }
+        });
+    }
+
+    /// What of the target stands behind scheme and authority.
+    fn behind_authority(&self) -> &'a [u8] {
+        match self.form {
+            Form::Origin => self.target,
+            Form::Absolute(_, end) => self.target.get(end..).unwrap_or_default(),
+            Form::Bare if self.method == b"CONNECT" => b"",
+            Form::Bare => without_userinfo(self.target),
+        }
+    }
+
+    /// The host without its port, and the port; an IPv6 address without its
+    /// brackets. What is no port stays with the host.
+    #[must_use]
+    pub fn host_and_port(&self) -> (&'a [u8], Option<u16>) {
+        let colon = self.host.iter().rposition(|&b| b == b':');
+        let split = colon.and_then(|at| {
+            let (host, port) = self.host.split_at(at);
+            let port = std::str::from_utf8(port.get(1..)?).ok()?;
+            let bracketed = host.ends_with(b"]") || !host.contains(&b':');
+            let digits = !port.is_empty() && port.bytes().all(|b| b.is_ascii_digit());
+            (bracketed && digits).then_some((host, port.parse().ok()?))
+        });
+        let (host, port) = match split {
+            Some((host, port)) => (host, Some(port)),
+            None => (self.host, None),
+        };
+        match host {
+            [b'[', host @ .., b']'] => (host, port),
+            host => (host, port),
+        }
+    }
+
     #[inline]
     fn put_query(&self, target: &[u8], mut put: impl FnMut(&[u8])) {
         if self.wording.queries == Queries::AsSent {
@@ -463,6 +538,45 @@ mod tests {
         );
         check("GET", "/", "u:p@h", "GET h", "http://h/");
         check("CONNECT", "u:p@h:1", "", "CONNECT h:1", "***@h:1");
+    }
+
+    #[test]
+    fn the_parts_of_a_url_are_those_of_the_whole() {
+        let parts = |method, target, host| {
+            let span = testing::span_of(method, target, host);
+            let request = Request::of(&span.exchange, Queries::Redacted);
+            let mut query = Vec::new();
+            request.query(|piece| query.extend_from_slice(piece));
+            let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+            let (host, port) = request.host_and_port();
+            (
+                format!("{} {}", text(request.scheme()), text(request.path())),
+                text(&query),
+                format!("{} {port:?}", text(host)),
+            )
+        };
+        for (method, target, host, wanted) in [
+            ("GET", "/a/b", "h:80", ("http /a/b", "", "h Some(80)")),
+            ("GET", "/a?k=v&t#f", "h", ("http /a", "k=***&***", "h None")),
+            ("GET", "/a?", "[::1]:8", ("http /a", "", "::1 Some(8)")),
+            ("GET", "/a?=v", "[::1]", ("http /a", "=***", "::1 None")),
+            ("GET", "/a#f?k=v", "::1", ("http /a", "", "::1 None")),
+            ("GET", "/?&k=v", "h:", ("http /", "&k=***", "h: None")),
+            ("GET", "/??", "h:1x", ("http /", "***", "h:1x None")),
+            (
+                "GET",
+                "https://u:p@x:1/p?q=1",
+                "",
+                ("https /p", "q=***", "x Some(1)"),
+            ),
+            ("GET", "http://x", "h", ("http ", "", "x None")),
+            ("OPTIONS", "*", "h:70000", ("http *", "", "h:70000 None")),
+            ("CONNECT", "a.b:443", "", ("http ", "", "a.b Some(443)")),
+            ("GET", "odd?k=v", "h:+1", ("http odd", "k=***", "h:+1 None")),
+        ] {
+            let (path, query, host) = parts(method, target, host);
+            assert_eq!((&*path, &*query, &*host), wanted, "{target}");
+        }
     }
 
     #[test]

@@ -15,15 +15,23 @@ pub mod cut;
 pub mod datagrams;
 pub mod delivery;
 mod discard;
+mod groups;
+pub mod jaeger;
 mod jsonl;
+mod known;
 mod name;
+mod number;
+pub mod otlp;
 mod output;
 pub mod partial;
-mod protocol;
+mod proto;
+pub mod protocol;
 mod queue;
 mod span;
 #[cfg(test)]
 pub(crate) mod testing;
+mod text;
+mod varint;
 pub mod zipkin;
 
 use std::time::Instant;

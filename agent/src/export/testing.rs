@@ -1,5 +1,7 @@
 //! Spans for tests: one typical, and generated ones with any bytes.
 
+pub(crate) mod thrift;
+
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -80,6 +82,13 @@ fn span(side: Side, text: Text, status: Option<u16>) -> Span {
             lenient: false,
         }),
     }
+}
+
+/// What Zipkin's v2 JSON says of a span: every encoding says the same.
+pub(crate) fn in_json(span: &Span) -> serde_json::Value {
+    let mut out = Vec::new();
+    super::zipkin::Zipkin::default().object(span, &mut out);
+    serde_json::from_slice(&out).unwrap()
 }
 
 pub(crate) fn endpoint(ip: impl Into<IpAddr>, port: u16) -> Endpoint {

@@ -6,6 +6,7 @@ use anyhow::{Context, Result};
 use serde::Serialize;
 
 use super::{
+    encoders::Encoders,
     figures::{Body, Figures},
     limits::{self, Check, float},
 };
@@ -23,6 +24,7 @@ pub(super) struct Report {
     rows: Vec<Row>,
     instructions: Figures,
     latencies: Option<Figures>,
+    encoders: Option<Encoders>,
 }
 
 /// A line of the table of loads.
@@ -80,7 +82,16 @@ impl Report {
             rows,
             instructions,
             latencies,
+            encoders: None,
         })
+    }
+
+    /// With what encoding costs.
+    pub(super) fn with_encoders(mut self, encoders: Encoders) -> Self {
+        self.checks.extend(encoders.checks());
+        self.fine = self.checks.iter().all(|check| check.fine);
+        self.encoders = Some(encoders);
+        self
     }
 
     /// Whether every limit is kept.
@@ -147,6 +158,9 @@ impl fmt::Display for Report {
         self.foreign(f)?;
         self.bodies(f)?;
         self.latencies(f)?;
+        if let Some(encoders) = &self.encoders {
+            write!(f, "{encoders}")?;
+        }
         writeln!(f, "\n{:<40} {:>10} {:>14}", "", "measured", "limit")?;
         for check in &self.checks {
             let verdict = if check.fine { "ok" } else { "NOT OK" };
@@ -402,6 +416,16 @@ mod tests {
             assert_eq!(broken, 1, "spoiled {n}: {report}");
             assert!(!report.is_fine());
         }
+    }
+
+    #[test]
+    fn encoders_have_limits_too() {
+        use crate::bench::encoders::tests::measured;
+        let report = judge(good()).with_encoders(measured([Some(0.2), Some(0.3)]));
+        assert!(report.is_fine(), "{report}");
+        assert!(report.to_string().contains("otlp to theirs"));
+        let report = judge(good()).with_encoders(measured([Some(0.2), Some(0.6)]));
+        assert!(!report.is_fine(), "{report}");
     }
 
     #[test]

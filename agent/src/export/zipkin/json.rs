@@ -1,13 +1,7 @@
 //! The inside of JSON strings, from bytes of any kind.
 
 use super::super::bytes::{all, any, equal};
-
-/// Raw bytes of a value that are kept; what is longer ends in [`CUT`].
-pub(super) const MAX_VALUE: usize = 4096;
-/// The same for names of spans and services: stores use them as keys.
-pub(super) const MAX_NAME: usize = 512;
-/// Stands at the end of a value that was cut: `…`.
-const CUT: &[u8] = "\u{2026}".as_bytes();
+use super::super::text::{CUT, REPLACEMENT, keep};
 
 /// One string value being written, piece by piece, between its quotes.
 ///
@@ -42,12 +36,7 @@ impl<'a> Value<'a> {
         if self.left == 0 && self.out.ends_with(CUT) {
             return;
         }
-        let mut keep = self.left;
-        let continues = |at: usize| piece.get(at).is_some_and(|b| b & 0xc0 == 0x80);
-        while keep > 0 && keep + 3 > self.left && continues(keep) {
-            keep -= 1;
-        }
-        push_escaped(self.out, piece.get(..keep).unwrap_or_default());
+        push_escaped(self.out, keep(piece, self.left));
         self.out.extend_from_slice(CUT);
         self.left = 0;
     }
@@ -127,7 +116,7 @@ fn push_special(out: &mut Vec<u8>, bytes: &[u8]) {
             }
         }
         if !chunk.invalid().is_empty() {
-            out.extend_from_slice("\u{fffd}".as_bytes());
+            out.extend_from_slice(REPLACEMENT);
         }
     }
 }
@@ -135,6 +124,7 @@ fn push_special(out: &mut Vec<u8>, bytes: &[u8]) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::export::text::MAX_VALUE;
     use proptest::prelude::*;
 
     fn quoted(pieces: &[&[u8]], limit: usize) -> Vec<u8> {

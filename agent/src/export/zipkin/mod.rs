@@ -13,28 +13,36 @@
 mod block;
 mod fragments;
 mod json;
-mod number;
 #[cfg(test)]
 #[expect(deprecated, reason = "the oracle is a deprecated crate; see there")]
 mod oracle;
 mod peers;
+mod proto;
 #[cfg(test)]
 mod tests;
+mod thrift;
+mod v1;
 
 use std::io::Write as _;
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use self::block::Block;
-use self::fragments::Fragments;
-use self::json::{MAX_NAME, MAX_VALUE, Value, end_value, is_clean};
-use self::number::{Clock, IpText, hex, push_u64, status};
+use self::fragments::Fragment;
+use self::json::{Value, end_value, is_clean};
 use self::peers::{Peer, Peers};
 use super::content::{Request, Tag, Visitor, Wording, visit_tags};
 use super::cut::{self, Cut};
+use super::known::Known;
+use super::number::{Clock, IpText, hex, push_u64, status};
+use super::text::{MAX_NAME, MAX_VALUE};
 use super::{Encoder, Refused, Span};
 use crate::identify::Workload;
 use crate::units::Side;
+
+pub use self::proto::ZipkinProto;
+pub use self::thrift::ZipkinThrift;
+pub use self::v1::ZipkinV1;
 
 /// The Zipkin v2 JSON encoder.
 ///
@@ -43,7 +51,7 @@ use crate::units::Side;
 #[derive(Debug, Default)]
 pub struct Zipkin {
     wording: Wording,
-    fragments: Fragments,
+    fragments: Known<Fragment>,
     peers: Peers,
     clock: Clock,
 }

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 
 use rustc_hash::FxBuildHasher;
 
-use super::number::{IpText, push_u64};
+use super::super::number::{IpText, push_u64};
 use crate::units::Endpoint;
 
 /// Places; an endpoint has exactly one, where it replaces the one before.

@@ -4,6 +4,7 @@
 mod answers;
 mod datagrams;
 mod floods;
+mod protocols;
 mod reload;
 mod secure;
 mod splits;

@@ -210,7 +210,7 @@ impl IpText {
 
 /// Appends what a value displays; writing to a `Vec` cannot fail.
 #[cold]
-fn push_display(out: &mut Vec<u8>, value: impl fmt::Display) {
+pub(super) fn push_display(out: &mut Vec<u8>, value: impl fmt::Display) {
     let _ = write!(out, "{value}");
 }
 
