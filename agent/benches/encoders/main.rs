@@ -44,7 +44,7 @@ const OURS: [(Protocol, &str, &str); 6] = [
 /// Something that encodes the spans.
 enum Entrant {
     Ours(Box<dyn Encoder>, Vec<u8>),
-    Theirs(Rival),
+    Theirs(Box<Rival>),
 }
 
 struct Figure {
@@ -117,7 +117,7 @@ fn entrants(spans: &[Span]) -> Result<Vec<Figure>, Error> {
         figures.push(figure(name, Some(rival), entrant));
     }
     for rival in [Rival::zipkin(spans)?, Rival::otlp(spans)?] {
-        figures.push(figure(rival.name, None, Entrant::Theirs(rival)));
+        figures.push(figure(rival.name, None, Entrant::Theirs(Box::new(rival))));
     }
     Ok(figures)
 }

@@ -150,7 +150,7 @@ fn data(span: &Span, attributes: Vec<KeyValue>, scope: &InstrumentationScope) ->
             false,
             TraceState::default(),
         ),
-        parent_span_id: SpanId::from(span.parent.map_or(0, |parent| parent.get())),
+        parent_span_id: SpanId::from(span.parent.map_or(0, nodespan::units::SpanId::get)),
         parent_span_is_remote: true,
         span_kind: match span.exchange.began.side {
             Side::Client => SpanKind::Client,
@@ -209,7 +209,7 @@ fn otlp_attributes(spans: &[Span]) -> Result<BTreeMap<u64, Vec<KeyValue>>, Error
     scopes
         .flat_map(|scope| scope.spans)
         .map(|span| {
-            let id = u64::from_be_bytes(<[u8; 8]>::try_from(span.span_id).map_err(|_| "id")?);
+            let id = u64::from_be_bytes(span.span_id.as_slice().try_into()?);
             let attributes = span.attributes.into_iter().filter_map(|attribute| {
                 let value = value(attribute.value?.value?)?;
                 Some(KeyValue::new(attribute.key, value))

@@ -27,6 +27,7 @@ pub mod partial;
 mod proto;
 pub mod protocol;
 mod queue;
+mod request;
 mod span;
 #[cfg(test)]
 pub(crate) mod testing;

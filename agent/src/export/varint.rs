@@ -93,7 +93,7 @@ mod tests {
             for sized in [sized::<1>, sized::<2>, sized::<3>] {
                 let mut out = b"before".to_vec();
                 sized(&mut out, |out: &mut Vec<u8>| {
-                    out.extend_from_slice(&content)
+                    out.extend_from_slice(&content);
                 });
                 let (size, rest) = read(&out[6..]);
                 assert_eq!(size, n as u64);

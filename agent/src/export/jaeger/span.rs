@@ -41,7 +41,7 @@ pub(super) fn push_span(out: &mut Vec<u8>, span: &Span, node: &[u8], wording: Wo
     push_bits(out, 1, span.trace.low());
     push_bits(out, 1, span.trace.high());
     push_bits(out, 1, span.id.get());
-    push_bits(out, 1, span.parent.map_or(0, |parent| parent.get()));
+    push_bits(out, 1, span.parent.map_or(0, crate::units::SpanId::get));
     push_string(out, 1, |out| push_name(out, plain, &request));
     if let Some(parent) = span.parent {
         push_list(out, 1, |out| {
@@ -63,7 +63,7 @@ pub(super) fn push_span(out: &mut Vec<u8>, span: &Span, node: &[u8], wording: Wo
             Side::Server => "server",
         };
         push_text(out, "span.kind", |out| {
-            out.extend_from_slice(kind.as_bytes())
+            out.extend_from_slice(kind.as_bytes());
         });
         let mut tags = Tags {
             out,

@@ -27,6 +27,7 @@ use super::proto::{
 };
 use super::text::{is_plain, push_name};
 use super::{Encoder, Refused, Span, varint};
+use crate::assemble::Failure;
 use crate::units::{Side, UnixMicros};
 
 /// Field numbers of `Span`.
@@ -150,7 +151,7 @@ fn push_span(out: &mut Vec<u8>, span: &Span, wording: Wording) {
             push_bytes(out, 2, FIRST_BYTE.as_bytes());
         });
     }
-    let failure = exchange.failure.map(|failure| failure.as_str());
+    let failure = exchange.failure.map(Failure::as_str);
     if failure.is_some() || super::content::error(exchange).is_some() {
         push_message::<1>(out, field::STATUS, |out| {
             if let Some(message) = failure {

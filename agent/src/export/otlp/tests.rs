@@ -13,7 +13,6 @@ use serde_json::{Value as Json, json};
 
 use super::resource::{NO_NAME, SCOPE};
 use super::*;
-use crate::assemble::Failure;
 use crate::export::testing::{any_span, in_json, span_of, typical};
 use crate::identify::WorkloadKind;
 
