@@ -47,7 +47,7 @@ pub use worker::Worker;
 /// 5 s of grace, no proxy, no credentials, and the system's authorities.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DeliveryConfig {
-    /// When a batch is handed over.
+    /// When a batch is handed over; with half of what may wait at the latest.
     pub batch: BatchLimits,
     /// What may wait.
     pub queue: QueueLimits,
@@ -106,6 +106,9 @@ impl DeliveryConfig {
             false => None,
         };
         let local = target.is_local();
+        if self.credentials.is_some() && !target.secure && !local {
+            tracing::warn!("credentials go to {target} unencrypted");
+        }
         let proxy = self.proxy.clone().filter(|_| !local);
         let client = Client::new(
             Dialer::new(target, tls, proxy, self.timeouts.connect),
@@ -144,6 +147,12 @@ impl DeliveryConfig {
         encoder: Box<dyn Encoder>,
         ledger: Arc<BackendLedger>,
     ) -> (Batcher, Worker) {
+        // One can be filled while another is delivered.
+        let batch = BatchLimits {
+            spans: batch.spans.min(self.queue.spans.div_ceil(2)),
+            bytes: batch.bytes.min(self.queue.bytes / 2),
+            ..batch
+        };
         let (sender, receiver) = queue(self.queue, self.overflow);
         let worker = Worker::new(
             receiver,

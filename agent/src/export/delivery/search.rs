@@ -23,8 +23,10 @@ impl Search {
     /// Begins with the whole batch.
     pub(super) fn new(spans: u64) -> Self {
         let halvings = u64::BITS - spans.leading_zeros();
+        let mut waiting = Vec::new();
+        waiting.push(0..spans);
         Self {
-            waiting: Vec::from_iter([0..spans]),
+            waiting,
             credit: 2 * halvings,
         }
     }

@@ -21,6 +21,7 @@ use self::resource::Resource;
 use super::content::{FIRST_BYTE, Request, Wording};
 use super::cut::{self, Cut};
 use super::groups::{Group, Groups};
+use super::partial::{self, ReadPartial};
 use super::proto::{
     push_bytes, push_fixed64, push_id, push_int, push_message, push_wide_id, sized,
 };
@@ -98,6 +99,10 @@ impl Encoder for Otlp {
 
     fn cut(&self) -> Cut {
         cut::otlp
+    }
+
+    fn partial(&self) -> ReadPartial {
+        partial::otlp
     }
 }
 

@@ -117,6 +117,8 @@ async fn a_server_that_reads_a_byte_a_second_counts_as_silent() {
         // More than the buffers of a connection hold.
         delivery.batch.spans = 20_000;
         delivery.batch.bytes = usize::MAX;
+        delivery.queue.spans = 100_000;
+        delivery.queue.bytes = 1 << 30;
     });
     rig.push(20_000);
     let ledger = rig.end().await;
@@ -126,8 +128,7 @@ async fn a_server_that_reads_a_byte_a_second_counts_as_silent() {
 
 #[tokio::test(start_paused = true)]
 async fn a_name_that_nobody_knows_is_asked_for_again_and_given_up() {
-    // RFC 6761, 6.4: never a name.
-    let mut rig = Rig::to("http://nobody.invalid:9411/", |delivery| {
+    let mut rig = Rig::to(&format!("http://{NOBODY}:9411/"), |delivery| {
         delivery.retry.give_up_after = Duration::from_secs(20);
     });
     rig.push(25);
@@ -197,6 +198,24 @@ async fn a_dead_backend_costs_no_more_than_the_queue() {
     }
     assert_eq!(dropped(&rig.ledger, Undelivered::QueueFull), 400);
     rig.end().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_batch_fits_twice_into_the_queue_whatever_is_configured() {
+    let server = Server::start(&[]).await;
+    let mut rig = Rig::new(server.address, |delivery| {
+        delivery.batch = BatchLimits::default();
+        delivery.queue = QueueLimits {
+            spans: 1000,
+            bytes: 100_000,
+        };
+    });
+    for _ in 0..100 {
+        rig.push(20);
+        sleep(Duration::from_millis(1)).await;
+    }
+    let ledger = rig.end().await;
+    assert_eq!((ledger.sent.get(), server.spans()), (2000, 2000));
 }
 
 #[tokio::test(start_paused = true)]

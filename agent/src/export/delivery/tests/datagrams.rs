@@ -106,7 +106,7 @@ async fn a_refused_port_is_an_error_and_the_rest_waits_for_it() {
 
 #[tokio::test]
 async fn what_never_gets_out_is_given_up_or_left_at_shutdown() {
-    let target = "nobody.invalid:6831";
+    let target = format!("{NOBODY}:6831");
     let mut delivery = DeliveryConfig {
         grace: Duration::from_millis(300),
         ..DeliveryConfig::default()
@@ -114,7 +114,7 @@ async fn what_never_gets_out_is_given_up_or_left_at_shutdown() {
     delivery.retry.give_up_after = Duration::ZERO;
     let ledger = Ledger::new().backend("jaeger");
     let encoder = Box::new(Pairs::default());
-    let address = Address::parse(target).unwrap();
+    let address = Address::parse(&target).unwrap();
     let (batcher, worker) = delivery.send_to(address, 16, encoder, Arc::clone(&ledger));
     let mut rig = Rig {
         ledger,

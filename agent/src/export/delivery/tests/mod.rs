@@ -4,6 +4,7 @@
 mod answers;
 mod datagrams;
 mod floods;
+mod protocols;
 mod reload;
 mod secure;
 mod splits;
@@ -46,6 +47,11 @@ enum Reaction {
 }
 
 use Reaction::{Accept, AcceptAndClose, Answer as Say, Drip, Reset, Silence, Sip};
+
+/// A host that no resolver asks for: its label is longer than a label can be
+/// (RFC 1035, 2.3.4).
+const NOBODY: &str =
+    "xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx.invalid";
 
 const TEMPORARY: Reaction = Say("500 Oops\r\ncontent-length: 3\r\n\r\nbad");
 const BAD_REQUEST: &str = "400 Bad Request\r\ncontent-length: 3\r\n\r\nbad";
