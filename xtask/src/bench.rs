@@ -27,6 +27,7 @@ use crate::{
 mod figures;
 mod guest;
 mod limits;
+mod policy;
 mod report;
 
 use figures::{Figures, Mode, Spec};
@@ -70,7 +71,8 @@ impl Bench {
         } else {
             Some(self.boot(spec, Mode::Time, "measuring latencies")?)
         };
-        let report = report::Report::new(self.kernel, self.quick, instructions, latencies)?;
+        let policy = policy::measure(&workspace);
+        let report = report::Report::new(self.kernel, self.quick, instructions, latencies, policy)?;
         println!("{report}");
         let file = self.out.clone().unwrap_or_else(|| dir.join("bench.json"));
         fs::write(&file, report.json()?).with_context(|| format!("writing {}", file.display()))?;

@@ -8,6 +8,7 @@ use serde::Serialize;
 use super::{
     figures::{Body, Figures},
     limits::{self, Check, float},
+    policy::Policy,
 };
 use crate::kernel::Kernel;
 
@@ -23,6 +24,7 @@ pub(super) struct Report {
     rows: Vec<Row>,
     instructions: Figures,
     latencies: Option<Figures>,
+    policy: Option<Policy>,
 }
 
 /// A line of the table of loads.
@@ -46,6 +48,7 @@ impl Report {
         quick: bool,
         instructions: Figures,
         latencies: Option<Figures>,
+        policy: Result<Policy>,
     ) -> Result<Self> {
         let base = limits::base(&instructions.nothing)
             .context("the load without anything could not be measured")?;
@@ -66,6 +69,19 @@ impl Report {
                 });
             }
         }
+        let (policy, unmeasured) = match policy {
+            Ok(policy) => (Some(policy), None),
+            Err(error) => (None, Some(format!("policies: {error:#}"))),
+        };
+        checks.extend(policy.iter().flat_map(Policy::checks));
+        checks.extend(unmeasured.map(|note| Check {
+            what: "could be measured",
+            figure: None,
+            limit: 0.0,
+            unit: "",
+            fine: false,
+            note,
+        }));
         Ok(Self {
             kernel: kernel.name(),
             release: instructions.kernel.clone(),
@@ -80,6 +96,7 @@ impl Report {
             rows,
             instructions,
             latencies,
+            policy,
         })
     }
 
@@ -147,6 +164,9 @@ impl fmt::Display for Report {
         self.foreign(f)?;
         self.bodies(f)?;
         self.latencies(f)?;
+        if let Some(policy) = &self.policy {
+            write!(f, "{policy}")?;
+        }
         writeln!(f, "\n{:<40} {:>10} {:>14}", "", "measured", "limit")?;
         for check in &self.checks {
             let verdict = if check.fine { "ok" } else { "NOT OK" };
