@@ -162,6 +162,13 @@ mod tests {
         }
     }
 
+    impl Policy {
+        /// Within all limits.
+        pub(in crate::bench) fn good() -> Self {
+            policy([(100, 1e5, 3.0), (1000, 1e6, 4.0), (10_000, 1e7, 5.0)], 1e6)
+        }
+    }
+
     fn fine(policy: &Policy) -> Vec<bool> {
         policy.checks().iter().map(|check| check.fine).collect()
     }

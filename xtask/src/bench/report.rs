@@ -375,7 +375,7 @@ mod tests {
     }
 
     fn judge(figures: Figures) -> Report {
-        Report::new(Kernel::V6_12, true, figures, None).unwrap()
+        Report::new(Kernel::V6_12, true, figures, None, Ok(Policy::good())).unwrap()
     }
 
     fn figure(report: &Report, what: &str) -> f64 {
@@ -427,6 +427,15 @@ mod tests {
     #[test]
     fn nothing_to_compare_with() {
         let nothing = Figures::default();
-        assert!(Report::new(Kernel::V6_12, true, nothing, None).is_err());
+        let policy = Ok(Policy::good());
+        assert!(Report::new(Kernel::V6_12, true, nothing, None, policy).is_err());
+    }
+
+    #[test]
+    fn policies_that_could_not_be_measured() {
+        let policy = Err(anyhow::anyhow!("it does not build"));
+        let report = Report::new(Kernel::V6_12, true, good(), None, policy).unwrap();
+        assert!(!report.is_fine());
+        assert!(report.to_string().contains("policies: it does not build"));
     }
 }
