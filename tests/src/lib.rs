@@ -24,6 +24,7 @@ pub mod narrow;
 pub mod network;
 pub mod origin;
 pub mod pcap;
+pub mod policies;
 pub mod raw;
 pub mod replay;
 pub mod report;

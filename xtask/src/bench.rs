@@ -29,6 +29,7 @@ mod encoders;
 mod figures;
 mod guest;
 mod limits;
+mod policy;
 mod report;
 
 use figures::{Figures, Mode, Spec};
@@ -80,7 +81,8 @@ impl Bench {
         } else {
             Some(self.boot(spec, Mode::Time, "measuring latencies")?)
         };
-        let report = report::Report::new(self.kernel, self.quick, instructions, latencies)?
+        let policy = policy::measure(&workspace);
+        let report = report::Report::new(self.kernel, self.quick, instructions, latencies, policy)?
             .with_encoders(encoders);
         println!("{report}");
         let file = self.out.clone().unwrap_or_else(|| dir.join("bench.json"));

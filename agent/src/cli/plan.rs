@@ -193,7 +193,10 @@ fn of_mesh(of: &TracingBackend, settings: &Settings) -> Option<BackendConfig> {
         BackendKind::Datadog { .. } => return None,
     };
     let name = format!("{}/{}", of.mesh, of.name);
-    Some(backend(name.into(), protocol, target, settings))
+    let mut backend = backend(name.into(), protocol, target, settings);
+    // They would go to whatever host a resource names.
+    backend.delivery.credentials = None;
+    Some(backend)
 }
 
 fn route(backend: &TracingBackend, id: crate::link::Backend) -> Route {

@@ -4,7 +4,7 @@
 //! fields but not the places of values that are wrong for another reason than
 //! their type.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::ops::{Range, RangeInclusive};
 use std::time::Duration;
 
@@ -16,7 +16,10 @@ use super::report::{Finding, Severity};
 
 /// Where findings are collected.
 #[derive(Debug, Default)]
-pub(super) struct Findings(RefCell<Vec<Finding>>);
+pub(super) struct Findings {
+    list: RefCell<Vec<Finding>>,
+    errors: Cell<usize>,
+}
 
 impl Findings {
     pub(super) fn add(
@@ -26,7 +29,10 @@ impl Findings {
         message: impl Into<String>,
         hint: Option<String>,
     ) {
-        self.0.borrow_mut().push(Finding {
+        if severity == Severity::Error {
+            self.errors.set(self.errors.get() + 1);
+        }
+        self.list.borrow_mut().push(Finding {
             severity,
             field: at.field.clone(),
             message: message.into(),
@@ -47,14 +53,12 @@ impl Findings {
 
     /// How many errors there are so far.
     pub(super) fn errors(&self) -> usize {
-        let findings = self.0.borrow();
-        let errors = findings.iter().filter(|f| f.severity == Severity::Error);
-        errors.count()
+        self.errors.get()
     }
 
     /// In the order of their places.
     pub(super) fn into_sorted(self) -> Vec<Finding> {
-        let mut findings = self.0.into_inner();
+        let mut findings = self.list.into_inner();
         findings.sort_by_key(|finding| finding.span.start);
         findings
     }

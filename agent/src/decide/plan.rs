@@ -95,7 +95,7 @@ pub struct Selected {
     /// Its name and its inbounds.
     pub dataplane: Arc<Dataplane>,
     /// The policy's word.
-    pub decision: Decision,
+    pub decision: Arc<Decision>,
     /// The way to the policy's backend; none if there is no such backend, or
     /// none that this agent can send to.
     pub route: Option<Route>,

@@ -56,21 +56,23 @@ pub struct Decisions {
     engine: Arc<Engine>,
     ids: HashMap<Subject, SubjectId>,
     slots: Vec<Slot>,
+    /// Who has the slot of the same place.
+    tenants: Vec<Option<Tenant>>,
     free: Vec<usize>,
     turn: u64,
 }
 
+/// What a look-up reads, and no more.
 #[derive(Debug)]
 struct Slot {
     turn: u64,
     /// None if the slot is free.
-    used: Option<Used>,
+    decision: Option<Arc<Decision>>,
 }
 
 #[derive(Debug)]
-struct Used {
+struct Tenant {
     subject: Subject,
-    decision: Arc<Decision>,
     users: usize,
 }
 
@@ -82,6 +84,7 @@ impl Decisions {
             engine,
             ids: HashMap::new(),
             slots: Vec::new(),
+            tenants: Vec::new(),
             free: Vec::new(),
             turn: 0,
         }
@@ -97,25 +100,30 @@ impl Decisions {
     /// [`Decisions::release`] takes back.
     pub fn intern(&mut self, subject: &Subject) -> SubjectId {
         if let Some(id) = self.ids.get(subject).copied() {
-            if let Some(used) = self.used_mut(id) {
-                used.users += 1;
+            if let Some(tenant) = self.tenant(id) {
+                tenant.users += 1;
             }
             return id;
         }
-        let decision = self.engine.decide(&subject.mesh, &subject.inbounds);
         self.turn += 1;
         let slot = Slot {
             turn: self.turn,
-            used: Some(Used {
-                subject: subject.clone(),
-                decision: Arc::new(decision),
-                users: 1,
-            }),
+            decision: Some(self.engine.decide(&subject.mesh, &subject.inbounds)),
         };
+        let tenant = Some(Tenant {
+            subject: subject.clone(),
+            users: 1,
+        });
         let place = self.free.pop().unwrap_or(self.slots.len());
-        match self.slots.get_mut(place) {
-            Some(free) => *free = slot,
-            None => self.slots.push(slot),
+        match (self.slots.get_mut(place), self.tenants.get_mut(place)) {
+            (Some(free), Some(nobody)) => {
+                *free = slot;
+                *nobody = tenant;
+            }
+            _ => {
+                self.slots.push(slot);
+                self.tenants.push(tenant);
+            }
         }
         let id = SubjectId {
             slot: place,
@@ -127,45 +135,49 @@ impl Decisions {
 
     /// Takes back one use; a subject without uses is forgotten.
     pub fn release(&mut self, id: SubjectId) {
-        let Some(used) = self.used_mut(id) else {
+        let Some(tenant) = self.tenant(id) else {
             return;
         };
-        used.users -= 1;
-        if used.users > 0 {
+        tenant.users -= 1;
+        if tenant.users > 0 {
             return;
         }
-        if let Some(slot) = self.slots.get_mut(id.slot)
-            && let Some(used) = slot.used.take()
-        {
-            self.ids.remove(&used.subject);
+        if let Some(tenant) = self.tenants.get_mut(id.slot).and_then(Option::take) {
+            self.ids.remove(&tenant.subject);
+        }
+        if let Some(slot) = self.slots.get_mut(id.slot) {
+            slot.decision = None;
             self.free.push(id.slot);
         }
     }
 
     /// The decision about a subject; none if it was forgotten.
+    #[inline]
     #[must_use]
     pub fn get(&self, id: SubjectId) -> Option<&Arc<Decision>> {
-        let slot = self.slots.get(id.slot)?;
-        let used = slot.used.as_ref().filter(|_| slot.turn == id.turn)?;
-        Some(&used.decision)
+        let slot = self
+            .slots
+            .get(id.slot)
+            .filter(|slot| slot.turn == id.turn)?;
+        slot.decision.as_ref()
     }
 
     /// Decides all subjects anew, by another engine, and returns those about
     /// which it decides otherwise.
     pub fn replace(&mut self, engine: Arc<Engine>) -> Vec<SubjectId> {
         let mut changed = Vec::new();
-        for (place, slot) in self.slots.iter_mut().enumerate() {
-            let Some(used) = &mut slot.used else {
+        for (place, (slot, tenant)) in self.slots.iter_mut().zip(&self.tenants).enumerate() {
+            let Some(Tenant { subject, .. }) = tenant else {
                 continue;
             };
-            let decision = engine.decide(&used.subject.mesh, &used.subject.inbounds);
-            if *used.decision != decision {
-                used.decision = Arc::new(decision);
+            let decision = Some(engine.decide(&subject.mesh, &subject.inbounds));
+            if slot.decision != decision {
                 changed.push(SubjectId {
                     slot: place,
                     turn: slot.turn,
                 });
             }
+            slot.decision = decision;
         }
         self.engine = engine;
         changed
@@ -188,8 +200,8 @@ impl Decisions {
         self.slots.len()
     }
 
-    fn used_mut(&mut self, id: SubjectId) -> Option<&mut Used> {
-        let slot = self.slots.get_mut(id.slot)?;
-        slot.used.as_mut().filter(|_| slot.turn == id.turn)
+    fn tenant(&mut self, id: SubjectId) -> Option<&mut Tenant> {
+        self.get(id)?;
+        self.tenants.get_mut(id.slot)?.as_mut()
     }
 }

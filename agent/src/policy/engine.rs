@@ -11,7 +11,7 @@ use super::addresses::Addresses;
 use super::backend::TracingBackend;
 use super::index::MeshIndex;
 use super::protocol::Protocol;
-use super::resource::{Inbound, Mesh};
+use super::resource::{Inbound, Mesh, TrafficTrace};
 use super::resources::Resources;
 use super::tags::Tags;
 use hashbrown::HashMap;
@@ -22,10 +22,27 @@ pub use super::addresses::DataplaneRef;
 #[derive(Debug)]
 pub struct Engine {
     pub(super) resources: Arc<Resources>,
-    pub(super) meshes: HashMap<Arc<str>, MeshIndex>,
+    pub(super) meshes: HashMap<Arc<str>, MeshPolicies>,
     addresses: Addresses,
     /// By mesh, then service.
     protocols: HashMap<Arc<str>, HashMap<Arc<str>, Protocol>>,
+}
+
+/// The policies of a mesh, and what follows from each if it wins.
+#[derive(Debug)]
+pub(super) struct MeshPolicies {
+    index: MeshIndex,
+    /// By the policies' numbers.
+    decisions: Vec<PolicyDecisions>,
+    no_policy: Arc<Decision>,
+}
+
+#[derive(Debug)]
+struct PolicyDecisions {
+    /// If an inbound is HTTP.
+    serving: Arc<Decision>,
+    /// If none is.
+    calling: Arc<Decision>,
 }
 
 /// What policies say about a workload.
@@ -83,6 +100,17 @@ pub enum Refused {
 }
 
 impl Decision {
+    fn none(mesh: Arc<str>, outcome: Outcome) -> Self {
+        Self {
+            mesh,
+            policy: None,
+            backend: None,
+            sampling: 0.0,
+            tags: Tags::default(),
+            outcome,
+        }
+    }
+
     /// Where the spans of an exchange go whose server has this protocol: of an
     /// incoming one the inbound's own, of an outgoing one the destination's
     /// ([`Engine::service_protocol`]).
@@ -112,8 +140,8 @@ impl Engine {
         let meshes = resources
             .meshes()
             .map(|mesh| {
-                let index = MeshIndex::new(resources.traffic_traces(&mesh.name));
-                (Arc::clone(&mesh.name), index)
+                let policies = MeshPolicies::new(mesh, &resources);
+                (Arc::clone(&mesh.name), policies)
             })
             .collect();
         let addresses = Addresses::new(&resources);
@@ -132,33 +160,13 @@ impl Engine {
         &self.resources
     }
 
-    /// What policies say about a workload of this mesh.
+    /// What policies say about a workload of this mesh. Workloads with the same
+    /// winner share the decision.
     #[must_use]
-    pub fn decide(&self, mesh: &str, inbounds: &[Inbound]) -> Decision {
-        let undecided = |mesh, outcome| Decision {
-            mesh,
-            policy: None,
-            backend: None,
-            sampling: 0.0,
-            tags: Tags::default(),
-            outcome,
-        };
-        let (Some(resource), Some(index)) = (self.resources.mesh(mesh), self.meshes.get(mesh))
-        else {
-            return undecided(mesh.into(), Outcome::NoMesh);
-        };
-        let name = Arc::clone(&resource.name);
-        let Some(winner) = index.winner(inbounds) else {
-            return undecided(name, Outcome::NoPolicy);
-        };
-        let (backend, outcome) = resolve(resource, winner.backend.as_ref(), inbounds);
-        Decision {
-            mesh: name,
-            policy: Some(Arc::clone(&winner.name)),
-            sampling: backend.as_ref().map_or(0.0, |backend| backend.sampling),
-            backend,
-            tags: Tags::default(),
-            outcome,
+    pub fn decide(&self, mesh: &str, inbounds: &[Inbound]) -> Arc<Decision> {
+        match self.meshes.get(mesh) {
+            Some(policies) => Arc::clone(policies.decide(inbounds)),
+            None => Arc::new(Decision::none(mesh.into(), Outcome::NoMesh)),
         }
     }
 
@@ -217,30 +225,55 @@ impl Engine {
     }
 }
 
-/// What follows from a winner that names this backend.
-fn resolve(
-    mesh: &Mesh,
-    named: Option<&Arc<str>>,
-    inbounds: &[Inbound],
-) -> (Option<Arc<TracingBackend>>, Outcome) {
-    match mesh.backend(named.map(|name| &**name)) {
-        Some(backend) => {
-            let serves = inbounds.iter().any(|inbound| inbound.protocol.is_traced());
-            let outcome = match serves {
-                true => Outcome::Selected,
-                false => Outcome::OutgoingOnly,
-            };
-            (Some(Arc::clone(backend)), outcome)
+impl MeshPolicies {
+    fn new(mesh: &Mesh, resources: &Resources) -> Self {
+        let policies: Vec<_> = resources.traffic_traces(&mesh.name).cloned().collect();
+        let decisions = policies
+            .iter()
+            .map(|policy| PolicyDecisions::new(mesh, policy));
+        let none = Decision::none(Arc::clone(&mesh.name), Outcome::NoPolicy);
+        Self {
+            index: MeshIndex::new(&policies),
+            decisions: decisions.collect(),
+            no_policy: Arc::new(none),
         }
-        None => {
-            let outcome = match named {
-                Some(wanted) => Outcome::UnknownBackend {
-                    wanted: Arc::clone(wanted),
-                    nearest: nearest_backend(mesh, wanted),
+    }
+
+    pub(super) fn decide(&self, inbounds: &[Inbound]) -> &Arc<Decision> {
+        let winner = self.index.winner(inbounds);
+        let Some(decisions) = winner.and_then(|number| self.decisions.get(number)) else {
+            return &self.no_policy;
+        };
+        match inbounds.iter().any(|inbound| inbound.protocol.is_traced()) {
+            true => &decisions.serving,
+            false => &decisions.calling,
+        }
+    }
+}
+
+impl PolicyDecisions {
+    /// What follows if this policy wins.
+    fn new(mesh: &Mesh, policy: &TrafficTrace) -> Self {
+        let backend = mesh.backend(policy.backend.as_deref());
+        let decision = |with_backend| Decision {
+            policy: Some(Arc::clone(&policy.name)),
+            backend: backend.cloned(),
+            sampling: backend.map_or(0.0, |backend| backend.sampling),
+            ..Decision::none(
+                Arc::clone(&mesh.name),
+                match (backend, &policy.backend) {
+                    (Some(_), _) => with_backend,
+                    (None, Some(wanted)) => Outcome::UnknownBackend {
+                        wanted: Arc::clone(wanted),
+                        nearest: nearest_backend(mesh, wanted),
+                    },
+                    (None, None) => Outcome::NoBackend,
                 },
-                None => Outcome::NoBackend,
-            };
-            (None, outcome)
+            )
+        };
+        Self {
+            serving: Arc::new(decision(Outcome::Selected)),
+            calling: Arc::new(decision(Outcome::OutgoingOnly)),
         }
     }
 }

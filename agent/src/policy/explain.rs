@@ -235,7 +235,10 @@ impl Engine {
             .meshes
             .iter()
             .filter(|(other, _)| &***other != mesh)
-            .filter_map(|(other, index)| Some((other, &index.winner(inbounds)?.name)))
+            .filter_map(|(other, policies)| {
+                let decision = policies.decide(inbounds);
+                Some((other, decision.policy.as_ref()?))
+            })
             .min()?;
         Some(format!(
             "policy \"{policy}\" would match, but it is of mesh \"{other}\""

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use hashbrown::HashMap;
 
-use super::resource::{Inbound, TrafficTrace};
+use super::resource::{Created, Inbound, TrafficTrace};
 use super::tags::{ANY, Selector, Tags};
 
 /// The policies of one mesh.
@@ -27,29 +27,26 @@ pub(super) struct MeshIndex {
 #[derive(Debug)]
 struct Entry {
     selector: Selector,
-    policy: Arc<TrafficTrace>,
+    created: Created,
+    /// The policy's number.
+    policy: usize,
 }
 
 impl MeshIndex {
-    pub(super) fn new<'a>(policies: impl Iterator<Item = &'a Arc<TrafficTrace>>) -> Self {
-        let mut entries: Vec<Entry> = policies
-            .flat_map(|policy| {
-                policy.selectors.iter().map(|selector| Entry {
-                    selector: selector.clone(),
-                    policy: Arc::clone(policy),
-                })
-            })
-            .collect();
+    /// An index of these policies, which are sorted by name.
+    pub(super) fn new(policies: &[Arc<TrafficTrace>]) -> Self {
+        let mut entries = Vec::new();
+        for (number, policy) in policies.iter().enumerate() {
+            entries.extend(policy.selectors.iter().map(|selector| Entry {
+                selector: selector.clone(),
+                created: policy.created,
+                policy: number,
+            }));
+        }
         // SelectDataplanePolicy goes through the policies by name and takes
         // what is greater by rank, then by creation time: so of equals the
-        // first name stays.
-        entries.sort_by(|a, b| {
-            let strength = |entry: &Entry| (entry.selector.rank(), entry.policy.created);
-            let names = || a.policy.name.cmp(&b.policy.name);
-            Reverse(strength(a))
-                .cmp(&Reverse(strength(b)))
-                .then_with(names)
-        });
+        // first name stays. The sort is stable.
+        entries.sort_by_key(|entry| Reverse((entry.selector.rank(), entry.created)));
 
         let mut exact: HashMap<_, HashMap<_, Vec<_>>> = HashMap::new();
         let mut named: HashMap<_, Vec<_>> = HashMap::new();
@@ -77,8 +74,8 @@ impl MeshIndex {
         }
     }
 
-    /// The policy that a workload with these inbounds gets.
-    pub(super) fn winner(&self, inbounds: &[Inbound]) -> Option<&Arc<TrafficTrace>> {
+    /// The number of the policy that a workload with these inbounds gets.
+    pub(super) fn winner(&self, inbounds: &[Inbound]) -> Option<usize> {
         let mut best = usize::MAX;
         for inbound in inbounds {
             for (name, value) in inbound.tags.iter() {
@@ -87,7 +84,7 @@ impl MeshIndex {
                 self.improve(&mut best, self.named.get(name), &inbound.tags);
             }
         }
-        self.entries.get(best).map(|entry| &entry.policy)
+        self.entries.get(best).map(|entry| entry.policy)
     }
 
     /// Moves `best` to the first of these places that matches, if it is before.

@@ -7,8 +7,8 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Context as _, Result, bail};
-use nodespan_tests::host;
 use nodespan_tests::report::Report;
+use nodespan_tests::{host, policies};
 
 fn main() -> Result<ExitCode> {
     let (mut out, mut only) = (None, Vec::new());
@@ -28,12 +28,9 @@ fn main() -> Result<ExitCode> {
     let nodespan = std::env::var_os("NODESPAN_BIN").context("NODESPAN_BIN is not set")?;
     let zipkin = std::env::var("NODESPAN_ZIPKIN").ok();
     let mut report = Report::new(only);
-    host::run(
-        &mut report,
-        &PathBuf::from(nodespan),
-        zipkin.as_deref(),
-        &out,
-    );
+    let nodespan = PathBuf::from(nodespan);
+    host::run(&mut report, &nodespan, zipkin.as_deref(), &out);
+    policies::run(&mut report, &nodespan, &out)?;
     Ok(if report.finish() {
         ExitCode::SUCCESS
     } else {

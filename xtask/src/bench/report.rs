@@ -9,6 +9,7 @@ use super::{
     encoders::Encoders,
     figures::{Body, Figures},
     limits::{self, Check, float},
+    policy::Policy,
 };
 use crate::kernel::Kernel;
 
@@ -25,6 +26,7 @@ pub(super) struct Report {
     instructions: Figures,
     latencies: Option<Figures>,
     encoders: Option<Encoders>,
+    policy: Option<Policy>,
 }
 
 /// A line of the table of loads.
@@ -48,6 +50,7 @@ impl Report {
         quick: bool,
         instructions: Figures,
         latencies: Option<Figures>,
+        policy: Result<Policy>,
     ) -> Result<Self> {
         let base = limits::base(&instructions.nothing)
             .context("the load without anything could not be measured")?;
@@ -68,6 +71,19 @@ impl Report {
                 });
             }
         }
+        let (policy, unmeasured) = match policy {
+            Ok(policy) => (Some(policy), None),
+            Err(error) => (None, Some(format!("policies: {error:#}"))),
+        };
+        checks.extend(policy.iter().flat_map(Policy::checks));
+        checks.extend(unmeasured.map(|note| Check {
+            what: "could be measured",
+            figure: None,
+            limit: 0.0,
+            unit: "",
+            fine: false,
+            note,
+        }));
         Ok(Self {
             kernel: kernel.name(),
             release: instructions.kernel.clone(),
@@ -83,6 +99,7 @@ impl Report {
             instructions,
             latencies,
             encoders: None,
+            policy,
         })
     }
 
@@ -160,6 +177,9 @@ impl fmt::Display for Report {
         self.latencies(f)?;
         if let Some(encoders) = &self.encoders {
             write!(f, "{encoders}")?;
+        }
+        if let Some(policy) = &self.policy {
+            write!(f, "{policy}")?;
         }
         writeln!(f, "\n{:<40} {:>10} {:>14}", "", "measured", "limit")?;
         for check in &self.checks {
@@ -369,7 +389,7 @@ mod tests {
     }
 
     fn judge(figures: Figures) -> Report {
-        Report::new(Kernel::V6_12, true, figures, None).unwrap()
+        Report::new(Kernel::V6_12, true, figures, None, Ok(Policy::good())).unwrap()
     }
 
     fn figure(report: &Report, what: &str) -> f64 {
@@ -431,6 +451,15 @@ mod tests {
     #[test]
     fn nothing_to_compare_with() {
         let nothing = Figures::default();
-        assert!(Report::new(Kernel::V6_12, true, nothing, None).is_err());
+        let policy = Ok(Policy::good());
+        assert!(Report::new(Kernel::V6_12, true, nothing, None, policy).is_err());
+    }
+
+    #[test]
+    fn policies_that_could_not_be_measured() {
+        let policy = Err(anyhow::anyhow!("it does not build"));
+        let report = Report::new(Kernel::V6_12, true, good(), None, policy).unwrap();
+        assert!(!report.is_fine());
+        assert!(report.to_string().contains("policies: it does not build"));
     }
 }

@@ -6,6 +6,9 @@ use super::yaml::{Entry, Node, Value};
 use crate::config::nearest;
 use crate::config::table::{At, Findings, Placed};
 
+/// Unknown fields of a mapping of which it is guessed what they should be.
+const GUESSED: usize = 100;
+
 /// One mapping, of which keys are taken by name.
 ///
 /// `null` is as good as absent, and a key may also be written in snake case,
@@ -250,14 +253,15 @@ impl<'d> Fields<'d> {
 
     /// Warns of all keys that were not asked for.
     pub(super) fn finish(self) {
-        for entry in self.entries {
-            if self.asked.iter().any(|key| is(&entry.key, key)) {
-                continue;
-            }
-            let known = || self.asked.iter().copied();
-            let hint = match nearest(&entry.key, known()) {
+        let known = || self.asked.iter().copied();
+        let unknown = |entry: &&Entry| !known().any(|key| is(&entry.key, key));
+        for (n, entry) in self.entries.iter().filter(unknown).enumerate() {
+            let hint = match nearest(&entry.key, known().filter(|_| n < GUESSED)) {
                 Some(nearest) => format!("did you mean `{nearest}`?"),
-                None => format!("known here: {}", known().collect::<Vec<_>>().join(", ")),
+                None if n < GUESSED => {
+                    format!("known here: {}", known().collect::<Vec<_>>().join(", "))
+                }
+                None => String::new(),
             };
             let at = At {
                 field: join(&self.at.field, &entry.key),

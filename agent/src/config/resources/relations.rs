@@ -125,6 +125,9 @@ fn push(
     }
 }
 
+/// Dataplanes that are asked whether they know a policy that selects none.
+const COMPARED: usize = 1000;
+
 type Names = HashSet<(Arc<str>, Arc<str>)>;
 
 /// Mesh and name of each backend that a policy means.
@@ -145,7 +148,7 @@ fn winners(engine: &Engine) -> Names {
     dataplanes
         .filter_map(|dataplane| {
             let decision = engine.decide(&dataplane.mesh, &dataplane.inbounds);
-            Some((decision.mesh, decision.policy?))
+            Some((Arc::clone(&decision.mesh), decision.policy.clone()?))
         })
         .collect()
 }
@@ -226,8 +229,9 @@ fn of_policy(
     if selecting.contains(&key) || resources.dataplanes(&trace.mesh).next().is_none() {
         return;
     }
-    let mut dataplanes = resources.dataplanes(&trace.mesh);
-    let message = match dataplanes.any(|dataplane| trace.rank(&dataplane.inbounds).is_some()) {
+    let compared = resources.dataplanes(&trace.mesh).take(COMPARED);
+    let mut ranks = compared.filter_map(|dataplane| trace.rank(&dataplane.inbounds));
+    let message = match ranks.next().is_some() {
         true => "this selects no Dataplane that a stronger policy does not select",
         false => "this selects none of the Dataplanes",
     };

@@ -151,12 +151,8 @@ fn a_policy_selects_workloads_of_its_own_mesh_alone() {
         Outcome::NoPolicy
     );
     let decision = engine.decide("other", &inbounds);
-    assert_eq!(
-        decision
-            .backend
-            .map(|b| (b.mesh.to_string(), b.name.to_string())),
-        Some(("other".into(), "b".into()))
-    );
+    let backend = decision.backend.as_ref().map(|b| (&*b.mesh, &*b.name));
+    assert_eq!(backend, Some(("other", "b")));
     let reason = engine.explain("default", &inbounds).reason;
     assert!(
         reason.contains("policy \"p\" would match, but it is of mesh \"other\""),

@@ -46,11 +46,12 @@ fn workload() -> impl Strategy<Value = Vec<Inbound>> {
 }
 
 fn winner(policies: &[TrafficTrace], inbounds: &[Inbound]) -> Option<Arc<str>> {
-    engine(policies.to_vec()).decide("default", inbounds).policy
+    let decision = engine(policies.to_vec()).decide("default", inbounds);
+    decision.policy.clone()
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(500))]
+    #![proptest_config(ProptestConfig::with_cases(400))]
 
     #[test]
     fn the_index_finds_what_the_book_says(policies in traces(), inbounds in workload()) {
@@ -141,7 +142,7 @@ proptest! {
             decisions.replace(Arc::clone(&engine));
             for (subject, id) in subjects.iter().zip(&ids) {
                 let decision = engine.decide(&subject.mesh, &subject.inbounds);
-                prop_assert_eq!(&**decisions.get(*id).unwrap(), &decision);
+                prop_assert_eq!(decisions.get(*id), Some(&decision));
             }
         }
     }
