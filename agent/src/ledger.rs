@@ -33,6 +33,11 @@ use crate::assemble::Opaque;
 const MAX_OPAQUE_WORKLOADS: usize = 256;
 /// Name under which the connections of the rest are counted.
 pub const OTHER_WORKLOADS: &str = "(other)";
+/// Backends that have an account of their own, closed ones included: names
+/// come from resources, and each is a label in the metrics.
+const MAX_BACKENDS: usize = 64;
+/// Name of the account of all others.
+pub const OTHER_BACKENDS: &str = "(other)";
 
 /// The accounts of one run of the agent.
 #[derive(Debug, Default)]
@@ -113,15 +118,19 @@ impl Ledger {
         Arc::default()
     }
 
-    /// The account of this backend, opened if it is new.
+    /// The account of this backend, opened if it is new. There are 64 at most;
+    /// further backends share one more.
     pub fn backend(&self, name: &str) -> Arc<BackendLedger> {
         let mut all = self
             .backends
             .write()
             .unwrap_or_else(PoisonError::into_inner);
-        if let Some(known) = all.iter().find(|backend| &*backend.name == name) {
+        let of = |name: &str| all.iter().find(|backend| &*backend.name == name);
+        let full = all.len() >= MAX_BACKENDS;
+        if let Some(known) = of(name).or_else(|| of(OTHER_BACKENDS).filter(|_| full)) {
             return Arc::clone(known);
         }
+        let name = if full { OTHER_BACKENDS } else { name };
         let opened = Arc::new(BackendLedger {
             name: name.into(),
             ..BackendLedger::default()
@@ -305,6 +314,25 @@ mod tests {
         assert_eq!(snapshot.opaque["w0"]["http2"], 1000);
         let total: u64 = snapshot.opaque.values().map(|kinds| kinds["tls"]).sum();
         assert_eq!(total, 1000);
+    }
+
+    #[test]
+    fn accounts_of_backends_are_bounded_and_lose_nothing() {
+        let ledger = Ledger::new();
+        for n in 0..1000 {
+            let backend = ledger.backend(&format!("b{n}"));
+            backend.pushed.add(1);
+            backend.sent.add(1);
+            ledger.backend("b0").batches.add(1);
+        }
+        ledger.exchanges.observed.add(1000);
+        ledger.exchanges.spans.add(1000);
+        ledger.balance().unwrap();
+        let backends = ledger.snapshot().backends;
+        assert_eq!(backends.len(), MAX_BACKENDS + 1);
+        assert_eq!(backends[0].batches, 1000);
+        assert_eq!(backends[MAX_BACKENDS].name, OTHER_BACKENDS);
+        assert_eq!(backends[MAX_BACKENDS].sent, 1000 - MAX_BACKENDS as u64);
     }
 
     #[test]

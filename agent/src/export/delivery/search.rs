@@ -23,10 +23,8 @@ impl Search {
     /// Begins with the whole batch.
     pub(super) fn new(spans: u64) -> Self {
         let halvings = u64::BITS - spans.leading_zeros();
-        let mut waiting = Vec::new();
-        waiting.push(0..spans);
         Self {
-            waiting,
+            waiting: std::iter::once(0..spans).collect(),
             credit: 2 * halvings,
         }
     }
