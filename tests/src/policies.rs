@@ -14,6 +14,9 @@ use crate::report::{Report, Verdict};
 const SEEDS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/data/seeds");
 const WEB: &str = "kuma.io/service=web,kuma.io/protocol=http";
 
+/// Name, arguments, exit code, and what is said.
+type Check<'a> = (&'a str, Vec<String>, i32, &'a [&'a [&'a str]]);
+
 /// Runs all checks.
 ///
 /// # Errors
@@ -56,7 +59,7 @@ pub fn run(report: &mut Report, nodespan: &Path, out: &Path) -> Result<()> {
             .collect()
     };
     let toml = toml.display().to_string();
-    let checks: [(&str, Vec<String>, i32, &[&[&str]]); 7] = [
+    let checks: [Check<'_>; 7] = [
         (
             "fine",
             with(&whole, &["--strict"]),

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use hashbrown::HashMap;
+use hashbrown::{HashMap, HashSet};
 
 use super::engine::{Decision, Engine};
 use super::resource::{Dataplane, Inbound};
@@ -60,6 +60,7 @@ pub struct Decisions {
     tenants: Vec<Option<Tenant>>,
     free: Vec<usize>,
     turn: u64,
+    texts: Texts,
 }
 
 /// What a look-up reads, and no more.
@@ -87,6 +88,7 @@ impl Decisions {
             tenants: Vec::new(),
             free: Vec::new(),
             turn: 0,
+            texts: Texts::default(),
         }
     }
 
@@ -105,6 +107,7 @@ impl Decisions {
             }
             return id;
         }
+        let subject = self.texts.share(subject);
         self.turn += 1;
         let slot = Slot {
             turn: self.turn,
@@ -129,7 +132,7 @@ impl Decisions {
             slot: place,
             turn: self.turn,
         };
-        self.ids.insert(subject.clone(), id);
+        self.ids.insert(subject, id);
         id
     }
 
@@ -196,6 +199,11 @@ impl Decisions {
     }
 
     #[cfg(test)]
+    pub(super) fn texts(&self) -> usize {
+        self.texts.all.len()
+    }
+
+    #[cfg(test)]
     pub(super) fn slots(&self) -> usize {
         self.slots.len()
     }
@@ -203,5 +211,43 @@ impl Decisions {
     fn tenant(&mut self, id: SubjectId) -> Option<&mut Tenant> {
         self.get(id)?;
         self.tenants.get_mut(id.slot)?.as_mut()
+    }
+}
+
+/// Names and values of tags, each once. Most of what workloads say is what
+/// others say too, and deciding them all anew goes through all of it: what is
+/// shared stays in the processor's caches.
+#[derive(Debug, Default)]
+struct Texts {
+    all: HashSet<Arc<str>>,
+    /// How many were left when those that nobody uses were last removed.
+    left: usize,
+}
+
+impl Texts {
+    /// Texts that are kept without looking whether anybody uses them.
+    const FEW: usize = 1024;
+
+    /// The same subject, of shared texts.
+    fn share(&mut self, subject: &Subject) -> Subject {
+        if self.all.len() > Self::FEW + 2 * self.left {
+            self.all.retain(|text| Arc::strong_count(text) > 1);
+            self.left = self.all.len();
+        }
+        let mut text = |text: &Arc<str>| Arc::clone(self.all.get_or_insert_with(text, Arc::clone));
+        let inbounds = subject.inbounds.iter().map(|inbound| {
+            let tags = inbound.tags.iter();
+            Inbound {
+                tags: tags
+                    .map(|(name, value)| (text(name), text(value)))
+                    .collect(),
+                protocol: inbound.protocol,
+            }
+        });
+        let inbounds = inbounds.collect();
+        Subject {
+            mesh: text(&subject.mesh),
+            inbounds,
+        }
     }
 }

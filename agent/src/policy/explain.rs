@@ -352,7 +352,7 @@ fn unmet(selector: &Selector, inbound: &Inbound) -> Vec<Unmet> {
         (!met).then(|| Unmet {
             tag: tag.to_string(),
             wanted: wanted.to_string(),
-            found: found.map(|found| found.to_string()),
+            found: found.map(ToString::to_string),
         })
     })
     .collect()

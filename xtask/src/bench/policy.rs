@@ -1,6 +1,6 @@
 //! What deciding by policies costs, and how that grows.
 //!
-//! Measured in time, in one process (`agent/examples/policy-bench.rs`); only
+//! Measured in processor time, in one process (`agent/examples/policy-bench.rs`); only
 //! ratios have limits, because a machine's speed is its own.
 
 use std::{fmt, process::Command};

@@ -35,7 +35,7 @@ pub(super) fn together(texts: Vec<(String, String)>) -> (Resources, Vec<Report>)
         .collect();
     // Of what is refused nobody knows what it was meant to be.
     if !all.reports.iter().any(Report::has_errors) {
-        all.relate(Arc::new(resources.clone()));
+        all.relate(&Arc::new(resources.clone()));
     }
     for report in &mut all.reports {
         report.findings.sort_by_key(|finding| finding.span.start);
@@ -77,9 +77,9 @@ impl Together {
     }
 
     /// Warns of what refers to nothing, or does nothing.
-    fn relate(&mut self, resources: Arc<Resources>) {
-        let engine = Engine::new(Arc::clone(&resources));
-        let used = used_backends(&resources);
+    fn relate(&mut self, resources: &Arc<Resources>) {
+        let engine = Engine::new(Arc::clone(resources));
+        let used = used_backends(resources);
         let selecting = winners(&engine);
         let all = std::mem::take(&mut self.resources);
         for (file, placed) in &all {
@@ -94,9 +94,9 @@ impl Together {
                 );
             };
             match &placed.resource {
-                Resource::Mesh(mesh) => of_mesh(mesh, placed, &resources, &used, &mut warn),
+                Resource::Mesh(mesh) => of_mesh(mesh, placed, resources, &used, &mut warn),
                 Resource::TrafficTrace(trace) => {
-                    of_policy(trace, placed, &resources, &selecting, &mut warn);
+                    of_policy(trace, placed, resources, &selecting, &mut warn);
                 }
                 Resource::Dataplane(dataplane) => {
                     of_dataplane(dataplane, placed, &engine, &mut warn);

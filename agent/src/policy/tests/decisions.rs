@@ -68,3 +68,20 @@ fn the_same_tags_in_another_mesh_are_another_subject() {
     assert_ne!(here, there);
     assert_eq!(decisions.get(there).unwrap().outcome, Outcome::NoMesh);
 }
+
+/// Pods come and go, each with a name of its own.
+#[test]
+fn nothing_is_kept_of_those_who_went() {
+    let mut decisions = Decisions::new(Arc::new(engine(policies("p: s=*"))));
+    let stays = decisions.intern(&subject("s=web,pod=stays"));
+    for n in 0..20_000 {
+        let id = decisions.intern(&subject(&format!("s=web,pod=p{n}")));
+        assert_eq!(decisions.get(id), decisions.get(stays));
+        decisions.release(id);
+    }
+    assert_eq!(decisions.len(), 1);
+    assert_eq!(decisions.slots(), 2);
+    assert!(decisions.texts() < 5000, "{}", decisions.texts());
+    // What is used was not forgotten.
+    assert_eq!(decisions.intern(&subject("s=web,pod=stays")), stays);
+}

@@ -14,7 +14,7 @@ fn resources(meshes: Vec<Resource>, of: &str) -> Engine {
 
 fn without_default(name: &str, backends: &[&str]) -> Resource {
     let Resource::Mesh(mesh) = mesh(name, backends) else {
-        unreachable!()
+        panic!("not a Mesh")
     };
     let mut mesh = Mesh::clone(&mesh);
     mesh.default_backend = None;

@@ -761,9 +761,9 @@ fn datadog_is_taken_and_said_to_be_of_no_use() {
         "tracing.backends[0].config.port".to_owned(),
         "port must be in the range [1, 65535]".to_owned(),
     );
-    assert_eq!(wrong("{port: 8126}"), [address.clone()]);
-    assert_eq!(wrong("{address: dd}"), [port.clone()]);
-    assert_eq!(wrong("{address: dd, port: 0}"), [port.clone()]);
-    assert_eq!(wrong("{address: dd, port: 65536}"), [port.clone()]);
+    assert_eq!(wrong("{port: 8126}"), vec![address.clone()]);
+    assert_eq!(wrong("{address: dd}"), vec![port.clone()]);
+    assert_eq!(wrong("{address: dd, port: 0}"), vec![port.clone()]);
+    assert_eq!(wrong("{address: dd, port: 65536}"), vec![port.clone()]);
     assert_eq!(wrong("{}"), [address, port]);
 }
