@@ -52,7 +52,9 @@ mod tests {
         assert_eq!(settings(list, Path::new("")), Settings::default());
 
         let folder = tempfile::tempdir().unwrap();
-        fs::write(folder.path().join("identity.key"), "0123456789abcdef").unwrap();
+        for name in ["identity.key", "api.token"] {
+            fs::write(folder.path().join(name), "0123456789abcdef").unwrap();
+        }
         let uncommented = list.replace("\n#", "\n");
         let full = settings(&uncommented, folder.path());
         assert!(full.agent.service.is_some() && full.export.printed.is_some());

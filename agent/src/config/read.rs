@@ -1,6 +1,5 @@
 //! The tables of `nodespan.toml`, one by one.
 
-use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
 
@@ -8,7 +7,7 @@ use toml::de::DeTable;
 
 use super::nearest;
 use super::report::{Finding, Severity};
-use super::settings::{Admin, Agent, Capture, Export, Listen, Output, Settings};
+use super::settings::{Agent, Capture, Export, Output, Settings};
 use super::table::{At, Findings, Keys, Placed, Reader};
 use super::{MAX_KEY, read_at_most};
 use crate::http::context::Format;
@@ -40,7 +39,7 @@ pub(super) fn read(text: &str, folder: &Path) -> (Settings, Vec<Finding>) {
         super::tracing::tracing(table, &mut settings, &findings);
     }
     if let Some(table) = root.table("admin", Keys::Strict) {
-        settings.admin = admin(table, &findings);
+        settings.admin = super::admin::admin(table, folder, &findings);
     }
     root.finish();
     (settings, findings.into_sorted())
@@ -244,23 +243,6 @@ fn port_is_wrong(authority: &str) -> bool {
         return false;
     };
     !port.parse::<u16>().is_ok_and(|port| port > 0)
-}
-
-fn admin(mut table: Reader<'_>, findings: &Findings) -> Admin {
-    let mut admin = Admin::default();
-    if let Some(listen) = table.string("listen") {
-        match listen.value.parse::<SocketAddr>() {
-            Ok(address) => admin.listen = Listen::At(address),
-            Err(_) if listen.value == "off" => admin.listen = Listen::Off,
-            Err(_) => findings.error(
-                &listen.at,
-                format!("\"{}\" is not an address and port", listen.value),
-                "write \"127.0.0.1:9903\" or \"[::1]:9903\", or \"off\"",
-            ),
-        }
-    }
-    table.finish();
-    admin
 }
 
 fn one_of<T: Copy>(word: &Placed<&str>, known: &[(&str, T)], findings: &Findings) -> Option<T> {
