@@ -229,7 +229,7 @@ mod tests {
                 _ => "..".into(),
             };
             let key = ResourceKey { kind, mesh, name };
-            assert_eq!(Route::of(&super::item(&key)), Some(Route::Item(key)));
+            assert_eq!(Route::of(&item(&key)), Some(Route::Item(key)));
         }
     }
 
