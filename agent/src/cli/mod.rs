@@ -15,6 +15,7 @@ mod live;
 pub mod pipeline;
 mod plan;
 mod replay;
+mod resources;
 mod run;
 
 use std::process::ExitCode;
@@ -55,6 +56,9 @@ pub fn main() -> ExitCode {
         Command::Explain(args) => explain::explain(&args),
         Command::Probe(args) => probe(&args),
         Command::Status(args) => status(&args),
+        Command::Apply(args) => resources::apply(&args),
+        Command::Get(args) => resources::get(&args),
+        Command::Delete(args) => resources::delete(&args),
     }
 }
 

@@ -181,7 +181,7 @@ fn what_was_acknowledged_survives_every_kill() {
         let seed = next(&mut random);
         let client = thread::spawn(move || change(&address, seed, &begun));
         has_begun.recv().unwrap();
-        thread::sleep(Duration::from_micros(next(&mut random) % 150_000));
+        thread::sleep(Duration::from_micros(next(&mut random) % 80_000));
         child.kill().unwrap();
         child.wait().unwrap();
         let (done, (open_name, open_wanted)) = client.join().unwrap();

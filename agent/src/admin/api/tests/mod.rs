@@ -35,10 +35,16 @@ impl Agent {
         let agent = Self::new();
         agent.apply("/meshes/default", mesh("default"));
         for name in ["a", "b", "c"] {
-            agent.apply(&format!("/meshes/default/traffic-traces/{name}"), trace(name));
+            agent.apply(
+                &format!("/meshes/default/traffic-traces/{name}"),
+                trace(name),
+            );
         }
         for name in ["web", "db"] {
-            agent.apply(&format!("/meshes/default/dataplanes/{name}"), dataplane(name));
+            agent.apply(
+                &format!("/meshes/default/dataplanes/{name}"),
+                dataplane(name),
+            );
         }
         agent
     }
@@ -158,7 +164,8 @@ fn everything_that_was_applied_is_given_back() {
     let agent = Agent::new();
     let mut full = mesh("default");
     full["labels"] = json!({"team": "a"});
-    full["mtls"] = json!({"enabledBackend": "ca-1", "backends": [{"name": "ca-1", "type": "builtin"}]});
+    full["mtls"] =
+        json!({"enabledBackend": "ca-1", "backends": [{"name": "ca-1", "type": "builtin"}]});
     full["routing"] = json!({"localityAwareLoadBalancing": true});
     full["metrics"] = json!({"backends": [{"conf": {"port": 5670, "ratio": 0.25, "none": null}}]});
     full["constraints"] = json!({"dataplaneProxy": {"requirements": [{"tags": {"ü": "*"}}]}});
@@ -172,25 +179,39 @@ fn lists_have_pages() {
     let agent = Agent::filled();
     let names = |list: &Value| -> Vec<String> {
         let items = list["items"].as_array().unwrap().iter();
-        items.map(|item| item["name"].as_str().unwrap().to_owned()).collect()
+        items
+            .map(|item| item["name"].as_str().unwrap().to_owned())
+            .collect()
     };
     let (status, all) = agent.get("/meshes/default/traffic-traces");
-    assert_eq!((status, names(&all)), (200, vec!["a".into(), "b".into(), "c".into()]));
+    assert_eq!(
+        (status, names(&all)),
+        (200, vec!["a".into(), "b".into(), "c".into()])
+    );
     assert_eq!((&all["total"], &all["next"]), (&json!(3), &Value::Null));
     assert_eq!(agent.get("/traffic-traces").1, all);
 
     let (_, first) = agent.get("/meshes/default/traffic-traces?size=2");
-    assert_eq!((names(&first), &first["total"]), (vec!["a".into(), "b".into()], &json!(3)));
+    assert_eq!(
+        (names(&first), &first["total"]),
+        (vec!["a".into(), "b".into()], &json!(3))
+    );
     let next = first["next"].as_str().unwrap();
     let path = next.strip_prefix("http://localhost:5681").unwrap();
     assert_eq!(path, "/meshes/default/traffic-traces?offset=2&size=2");
     let (_, second) = agent.get(path);
-    assert_eq!((names(&second), &second["next"]), (vec!["c".into()], &Value::Null));
+    assert_eq!(
+        (names(&second), &second["next"]),
+        (vec!["c".into()], &Value::Null)
+    );
 
     let (_, beyond) = agent.get("/meshes?offset=9");
     assert_eq!(beyond, json!({"total": 1, "items": [], "next": null}));
     let (_, named) = agent.get("/dataplanes?name=e");
-    assert_eq!((names(&named), &named["total"]), (vec!["web".into()], &json!(1)));
+    assert_eq!(
+        (names(&named), &named["total"]),
+        (vec!["web".into()], &json!(1))
+    );
     assert_eq!(names(&agent.get("/meshes?size=0").1), ["default"]);
     assert_eq!(names(&agent.get("/meshes?size=1000").1), ["default"]);
 }
@@ -199,9 +220,19 @@ fn lists_have_pages() {
 fn wrong_pages_are_told() {
     let agent = Agent::filled();
     for (query, detail, field, reason) in [
-        ("offset=invalid", "Invalid offset", "offset", "Invalid format"),
+        (
+            "offset=invalid",
+            "Invalid offset",
+            "offset",
+            "Invalid format",
+        ),
         ("offset=-1", "Invalid offset", "offset", "Invalid format"),
-        ("size=invalid", "Invalid page size", "size", "Invalid format"),
+        (
+            "size=invalid",
+            "Invalid page size",
+            "size",
+            "Invalid format",
+        ),
         ("size=-1", "Invalid page size", "size", "Invalid format"),
         (
             "size=2000",
@@ -257,7 +288,10 @@ fn every_violation_is_told_at_once() {
     wrong["tracing"]["backends"][0]["sampling"] = json!(100.1);
     wrong["tracing"]["backends"][0]["conf"]["url"] = json!("http://zipkin.local/v2/spans");
     let (status, error) = agent.put("/meshes/default", wrong.clone());
-    assert_eq!((status, &error["title"]), (400, &json!("Failed to update a resource")));
+    assert_eq!(
+        (status, &error["title"]),
+        (400, &json!("Failed to update a resource"))
+    );
     let mut fields: Vec<_> = error["invalid_parameters"].as_array().unwrap().to_vec();
     fields.sort_by_key(ToString::to_string);
     let parameter = |field: &str, reason: &str| json!({"field": field, "reason": reason});
@@ -268,20 +302,29 @@ fn every_violation_is_told_at_once() {
                 "tracing.backends[0].config.url",
                 "port has to be explicitly specified"
             ),
-            parameter("tracing.backends[0].sampling", "has to be in [0.0 - 100.0] range"),
+            parameter(
+                "tracing.backends[0].sampling",
+                "has to be in [0.0 - 100.0] range"
+            ),
             parameter(
                 "tracing.defaultBackend",
                 "has to be set to one of the tracing backend in mesh"
             ),
         ]
     );
-    assert_eq!(agent.get("/meshes/default").1["tracing"], mesh("default")["tracing"]);
+    assert_eq!(
+        agent.get("/meshes/default").1["tracing"],
+        mesh("default")["tracing"]
+    );
     wrong["name"] = json!("new");
     let (_, error) = agent.put("/meshes/new", wrong);
     assert_eq!(error["title"], "Failed to create a resource");
     // What is not of the specification comes before it.
     let (status, error) = agent.put("/meshes/UPPER", mesh("UPPER"));
-    assert_eq!((status, &error["title"]), (400, &json!("Could not process a resource")));
+    assert_eq!(
+        (status, &error["title"]),
+        (400, &json!("Could not process a resource"))
+    );
     assert_eq!(error["causes"][0]["field"], "name");
 }
 
@@ -289,13 +332,19 @@ fn every_violation_is_told_at_once() {
 fn an_unknown_mesh_is_a_wrong_resource_and_no_list() {
     let agent = Agent::new();
     let (status, error) = agent.put("/meshes/default/traffic-traces/a", trace("a"));
-    assert_eq!((status, &error["detail"]), (400, &json!("Mesh is not found")));
+    assert_eq!(
+        (status, &error["detail"]),
+        (400, &json!("Mesh is not found"))
+    );
     assert_eq!(
         error["invalid_parameters"],
         json!([{"field": "mesh", "reason": "mesh of name default is not found"}])
     );
     let (status, error) = agent.get("/meshes/default/traffic-traces");
-    assert_eq!((status, &error["title"]), (404, &json!("Failed to retrieve Mesh")));
+    assert_eq!(
+        (status, &error["title"]),
+        (404, &json!("Failed to retrieve Mesh"))
+    );
     let empty = json!({"total": 0, "items": [], "next": null});
     assert_eq!(agent.get("/traffic-traces"), (200, empty));
 }
@@ -322,15 +371,26 @@ fn deleting_is_told_and_done() {
     let path = "/meshes/default/traffic-traces/a";
     assert_eq!(agent.delete(path), (200, json!({})));
     let (status, error) = agent.delete(path);
-    assert_eq!((status, &error["title"]), (404, &json!("Could not delete a resource")));
+    assert_eq!(
+        (status, &error["title"]),
+        (404, &json!("Could not delete a resource"))
+    );
     let (status, error) = agent.delete("/meshes/default");
-    assert_eq!((status, &error["detail"]), (400, &json!("Resource is not valid")));
+    assert_eq!(
+        (status, &error["detail"]),
+        (400, &json!("Resource is not valid"))
+    );
     assert_eq!(
         error["causes"],
         json!([{"field": "mesh", "message": "unable to delete mesh, there are still some dataplanes attached"}])
     );
     for name in ["web", "db"] {
-        assert_eq!(agent.delete(&format!("/meshes/default/dataplanes/{name}")).0, 200);
+        assert_eq!(
+            agent
+                .delete(&format!("/meshes/default/dataplanes/{name}"))
+                .0,
+            200
+        );
     }
     assert_eq!(agent.delete("/meshes/default").0, 200);
     assert_eq!(agent.get("/traffic-traces").1["total"], 0);
@@ -343,16 +403,33 @@ fn methods_that_mean_nothing_are_405_and_paths_404() {
         ("POST", "/meshes", 405, Some("GET, HEAD")),
         ("PUT", "/meshes", 405, Some("GET, HEAD")),
         ("DELETE", "/", 405, Some("GET, HEAD")),
-        ("PATCH", "/meshes/default", 405, Some("GET, HEAD, PUT, DELETE")),
-        ("PUT", "/meshes/default/dataplanes/web/policies", 405, Some("GET, HEAD")),
+        (
+            "PATCH",
+            "/meshes/default",
+            405,
+            Some("GET, HEAD, PUT, DELETE"),
+        ),
+        (
+            "PUT",
+            "/meshes/default/dataplanes/web/policies",
+            405,
+            Some("GET, HEAD"),
+        ),
         ("GET", "/meshes/default/traffic-permissions", 404, None),
         ("PUT", "/meshes/default/retries/x", 404, None),
         ("GET", "/config", 404, None),
     ] {
         let request = request(method, path, Bytes::new());
         let response = agent.api.answer(&request, OffsetDateTime::now_utc());
-        let found = response.headers().get(ALLOW).map(|allow| allow.to_str().unwrap());
-        assert_eq!((response.status().as_u16(), found), (status, allow), "{method} {path}");
+        let found = response
+            .headers()
+            .get(ALLOW)
+            .map(|allow| allow.to_str().unwrap());
+        assert_eq!(
+            (response.status().as_u16(), found),
+            (status, allow),
+            "{method} {path}"
+        );
     }
     let request = request("HEAD", "/meshes/default", Bytes::new());
     let response = agent.api.answer(&request, OffsetDateTime::now_utc());
@@ -368,7 +445,10 @@ fn on_kubernetes_nothing_is_changed() {
         agent.delete("/meshes/default"),
     ] {
         assert_eq!(status, 405);
-        assert!(error["title"].as_str().unwrap().contains("kubectl"), "{error}");
+        assert!(
+            error["title"].as_str().unwrap().contains("kubectl"),
+            "{error}"
+        );
     }
     assert_eq!(agent.get("/meshes/default").0, 200);
 }
@@ -398,7 +478,9 @@ fn a_token_is_asked_for_everywhere_but_at_the_index() {
     let with = |path: &str, header: &str| {
         let mut request = request("GET", path, Bytes::new());
         // A name that others know, too.
-        request.headers_mut().insert(HOST, HeaderValue::from_static("node-1:5681"));
+        request
+            .headers_mut()
+            .insert(HOST, HeaderValue::from_static("node-1:5681"));
         if !header.is_empty() {
             let header = header.parse().unwrap();
             request.headers_mut().insert(AUTHORIZATION, header);
@@ -438,7 +520,13 @@ fn a_page_that_calls_the_agent_by_another_name_is_refused() {
         let response = agent.api.answer(&request, OffsetDateTime::now_utc());
         response.status().as_u16()
     };
-    for host in ["evil.example:5681", "evil.example", "", "localhost.evil.example", "127.0.0.1.evil.example:5681"] {
+    for host in [
+        "evil.example:5681",
+        "evil.example",
+        "",
+        "localhost.evil.example",
+        "127.0.0.1.evil.example:5681",
+    ] {
         assert_eq!(as_host(host), 421, "{host}");
     }
     assert_eq!(as_host("127.0.0.1:5681"), 200);
@@ -471,7 +559,14 @@ fn a_body_may_be_yaml_and_of_kubernetes_form() {
 #[test]
 fn what_is_no_json_object_is_refused() {
     let agent = Agent::filled();
-    for wrong in ["", "nothing", "[]", "{\"type\": \"Mesh\"", "\"Mesh\"", "{}{}"] {
+    for wrong in [
+        "",
+        "nothing",
+        "[]",
+        "{\"type\": \"Mesh\"",
+        "\"Mesh\"",
+        "{}{}",
+    ] {
         let body = Bytes::from(wrong.to_owned());
         let request = request("PUT", "/meshes/default", body);
         let (status, error) = agent.answer(request);
@@ -480,7 +575,12 @@ fn what_is_no_json_object_is_refused() {
         assert!(detail.starts_with("invalid Mesh object"), "{detail}");
     }
     let deep = format!("{{\"a\":{}{}}}", "[".repeat(5000), "]".repeat(5000));
-    assert_eq!(agent.answer(request("PUT", "/meshes/default", deep.into())).0, 400);
+    assert_eq!(
+        agent
+            .answer(request("PUT", "/meshes/default", deep.into()))
+            .0,
+        400
+    );
     let long = Bytes::from(vec![b' '; MAX_BODY + 1]);
     assert_eq!(agent.answer(request("PUT", "/meshes/default", long)).0, 413);
 }
@@ -499,7 +599,10 @@ fn items_are_exported_for_kubectl() {
             "spec": {"selectors": [{"match": {"kuma.io/service": "a"}}], "conf": {"backend": "z"}},
         })
     );
-    assert_eq!(without_times(agent.get(&format!("{path}?format=universal")).1), trace("a"));
+    assert_eq!(
+        without_times(agent.get(&format!("{path}?format=universal")).1),
+        trace("a")
+    );
     assert_eq!(agent.get(&format!("{path}?format=xml")).0, 400);
 }
 
@@ -508,7 +611,10 @@ fn inspecting_shows_who_wins() {
     let agent = Agent::filled();
     let mut all = trace("b");
     all["selectors"] = json!([{"match": {"kuma.io/service": "*"}}]);
-    assert_eq!(agent.put("/meshes/default/traffic-traces/b", all.clone()).0, 200);
+    assert_eq!(
+        agent.put("/meshes/default/traffic-traces/b", all.clone()).0,
+        200
+    );
     let mut web = trace("a");
     web["selectors"] = json!([{"match": {"kuma.io/service": "web"}}]);
     assert_eq!(agent.put("/meshes/default/traffic-traces/a", web).0, 200);
@@ -517,13 +623,20 @@ fn inspecting_shows_who_wins() {
         json!({"kind": "SidecarDataplane", "dataplane": {"mesh": "default", "name": name},
             "attachments": [{"type": "dataplane"}]})
     };
-    for (policy, selected) in [("a", vec![entry("web")]), ("b", vec![entry("db")]), ("c", vec![])] {
+    for (policy, selected) in [
+        ("a", vec![entry("web")]),
+        ("b", vec![entry("db")]),
+        ("c", vec![]),
+    ] {
         let path = format!("/meshes/default/traffic-traces/{policy}/dataplanes");
         let wanted = json!({"total": selected.len(), "items": selected, "next": null});
         assert_eq!(agent.get(&path), (200, wanted), "{policy}");
     }
     let (status, policies) = agent.get("/meshes/default/dataplanes/db/policies");
-    assert_eq!((status, &policies["kind"]), (200, &json!("SidecarDataplane")));
+    assert_eq!(
+        (status, &policies["kind"]),
+        (200, &json!("SidecarDataplane"))
+    );
     let matched = policies["items"][0]["matchedPolicies"]["TrafficTrace"][0].clone();
     assert_eq!(without_times(matched), all);
     for path in ["traffic-traces/x/dataplanes", "dataplanes/x/policies"] {

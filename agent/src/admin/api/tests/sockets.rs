@@ -50,11 +50,17 @@ async fn the_client_applies_gets_lists_and_deletes() {
     odd["selecters"] = json!([]);
     let seventh = key(Kind::TrafficTrace, "default", "t7");
     let (created, warnings) = client.put(&seventh, object(&odd)).await.unwrap();
-    assert!(!created && warnings[0].contains("selecters"), "{warnings:?}");
+    assert!(
+        !created && warnings[0].contains("selecters"),
+        "{warnings:?}"
+    );
     let found = client.get(&seventh).await.unwrap().unwrap();
     assert_eq!(found["selecters"], json!([]));
 
-    let all = client.list(Kind::TrafficTrace, Some("default")).await.unwrap();
+    let all = client
+        .list(Kind::TrafficTrace, Some("default"))
+        .await
+        .unwrap();
     assert_eq!(all.len(), 1005);
     assert_eq!(client.list(Kind::TrafficTrace, None).await.unwrap(), all);
     assert_eq!(client.list(Kind::Mesh, None).await.unwrap().len(), 1);
@@ -63,7 +69,10 @@ async fn the_client_applies_gets_lists_and_deletes() {
     assert!(!client.delete(&seventh).await.unwrap());
     let error = client.put(&seventh, object(&json!({}))).await.unwrap_err();
     let text = error.to_string();
-    assert!(text.contains("400") && text.contains("name from the URL"), "{text}");
+    assert!(
+        text.contains("400") && text.contains("name from the URL"),
+        "{text}"
+    );
 }
 
 #[tokio::test]
@@ -105,10 +114,16 @@ async fn an_address_in_use_is_an_error_that_helps() {
     let (address, _folder) = start(Agent::new()).await;
     let open = Server::open(address, Arc::new(Agent::new().api));
     let error = open.await.unwrap_err().to_string();
-    assert!(error.contains(&address.to_string()) && error.contains("[admin] api"), "{error}");
+    assert!(
+        error.contains(&address.to_string()) && error.contains("[admin] api"),
+        "{error}"
+    );
     let client = Client::new("127.0.0.1:1", None);
     let error = client.list(Kind::Mesh, None).await.unwrap_err().to_string();
-    assert!(error.contains("[admin] api") && error.contains("--agent"), "{error}");
+    assert!(
+        error.contains("[admin] api") && error.contains("--agent"),
+        "{error}"
+    );
 }
 
 /// Sends these bytes and reads until the end.
@@ -125,10 +140,13 @@ async fn raw(address: SocketAddr, bytes: &[u8]) -> String {
 async fn a_body_that_is_too_long_is_not_read() {
     let (address, _folder) = start(Agent::new()).await;
     let length = MAX_BODY + 1;
-    let announced = format!("PUT /meshes/default HTTP/1.1\r\nhost: localhost\r\ncontent-length: {length}\r\n\r\n");
+    let announced = format!(
+        "PUT /meshes/default HTTP/1.1\r\nhost: localhost\r\ncontent-length: {length}\r\n\r\n"
+    );
     let answer = raw(address, announced.as_bytes()).await;
     assert!(answer.starts_with("HTTP/1.1 413"), "{answer}");
-    let head = "PUT /meshes/default HTTP/1.1\r\nhost: localhost\r\ntransfer-encoding: chunked\r\n\r\n";
+    let head =
+        "PUT /meshes/default HTTP/1.1\r\nhost: localhost\r\ntransfer-encoding: chunked\r\n\r\n";
     let mut chunked = head.as_bytes().to_vec();
     for _ in 0..=MAX_BODY / 65_536 {
         chunked.extend_from_slice(b"10000\r\n");
@@ -136,8 +154,15 @@ async fn a_body_that_is_too_long_is_not_read() {
         chunked.extend_from_slice(b"\r\n");
     }
     let answer = raw(address, &chunked).await;
-    assert!(answer.starts_with("HTTP/1.1 413") || answer.is_empty(), "{answer}");
-    let after = raw(address, b"GET / HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n").await;
+    assert!(
+        answer.starts_with("HTTP/1.1 413") || answer.is_empty(),
+        "{answer}"
+    );
+    let after = raw(
+        address,
+        b"GET / HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n",
+    )
+    .await;
     assert!(after.starts_with("HTTP/1.1 200"), "{after}");
 }
 
