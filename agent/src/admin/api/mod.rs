@@ -56,7 +56,7 @@ const KUMA: &str = "2.14.3";
 
 const COULD_NOT_PROCESS: &str = "Could not process a resource";
 const COULD_NOT_DELETE: &str = "Could not delete a resource";
-pub(self) const COULD_NOT_RETRIEVE: &str = "Could not retrieve a resource";
+const COULD_NOT_RETRIEVE: &str = "Could not retrieve a resource";
 
 /// What answers.
 #[derive(Debug)]
