@@ -138,12 +138,15 @@ fn try_apply(args: &ApplyArgs) -> Result<(), ResourcesError> {
     })
 }
 
+/// A resource in its Universal form.
+type Keyed = (ResourceKey, Map<String, Value>);
+
 /// The valid resources of these texts. What is wrong with any of them is
 /// shown, at its place.
 fn resources(
     sources: Vec<Source>,
     variables: &[(String, String)],
-) -> Result<Vec<(ResourceKey, Map<String, Value>)>, ResourcesError> {
+) -> Result<Vec<Keyed>, ResourcesError> {
     let variables = Variables::new(variables);
     let mut found = Vec::new();
     let mut wrong = false;

@@ -1,5 +1,6 @@
 //! A client of the API: what `nodespan apply`, `get` and `delete` speak.
 
+use std::fmt;
 use std::io;
 use std::time::Duration;
 
@@ -143,10 +144,10 @@ impl Client {
         }
     }
 
-    fn odd(&self, reason: impl ToString) -> ClientError {
+    fn odd(&self, reason: impl fmt::Display) -> ClientError {
         ClientError::NotAnAgent {
             address: self.address.clone(),
-            reason: reason.to_string(),
+            reason: format!("{reason}"),
         }
     }
 

@@ -60,8 +60,8 @@ impl Problem {
 
     /// The answer to what the store refused, but for [`Refusal::Invalid`]'s
     /// title, which depends on the findings.
-    pub(super) fn of(refusal: Refusal, title: &str) -> Self {
-        match &refusal {
+    pub(super) fn of(refusal: &Refusal, title: &str) -> Self {
+        match refusal {
             Refusal::NotFound(_) => Self::not_found(title),
             Refusal::NoMesh(_) => {
                 Self::bad(title, "Mesh is not found").parameter("mesh", refusal.to_string())

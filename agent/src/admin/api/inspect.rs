@@ -15,12 +15,11 @@ use crate::policy::{Engine, Kind, Resource, ResourceKey};
 
 /// The name of the policy that wins for a workload.
 fn winner(engine: &Engine, item: &Item) -> Option<Arc<str>> {
-    match &item.resource {
-        Resource::Dataplane(dataplane) => {
-            engine.decide(&dataplane.mesh, &dataplane.inbounds).policy
-        }
-        _ => None,
-    }
+    let Resource::Dataplane(dataplane) = &item.resource else {
+        return None;
+    };
+    let decision = engine.decide(&dataplane.mesh, &dataplane.inbounds);
+    decision.policy.clone()
 }
 
 /// The workloads for which a policy wins: `kumactl inspect traffic-trace`.

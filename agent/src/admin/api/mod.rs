@@ -20,6 +20,7 @@ mod inspect;
 mod list;
 mod route;
 mod server;
+mod start;
 #[cfg(test)]
 mod tests;
 mod token;
@@ -41,6 +42,7 @@ use crate::config::{Finding, Severity};
 use crate::policy::{Kind, ResourceKey};
 
 pub use server::{ApiError, Server};
+pub use start::{Running, start, store};
 pub use token::{Token, WrongToken};
 
 /// Where the API listens if it is only switched on: `127.0.0.1:5681`, Kuma's
@@ -244,7 +246,7 @@ impl Api {
                 };
                 Err(findings(title, &found))
             }
-            Err(refusal) => Err(Problem::of(refusal, title)),
+            Err(refusal) => Err(Problem::of(&refusal, title)),
         }
     }
 
@@ -252,7 +254,7 @@ impl Api {
         self.store
             .delete(key)
             .map(|()| json!({}))
-            .map_err(|refusal| Problem::of(refusal, COULD_NOT_DELETE))
+            .map_err(|refusal| Problem::of(&refusal, COULD_NOT_DELETE))
     }
 }
 

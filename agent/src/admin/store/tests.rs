@@ -32,7 +32,10 @@ fn dataplane(mesh: &str, name: &str) -> (ResourceKey, Map<String, Value>) {
 }
 
 fn object(value: Value) -> Map<String, Value> {
-    value.as_object().unwrap().clone()
+    match value {
+        Value::Object(fields) => fields,
+        other => panic!("{other}"),
+    }
 }
 
 fn at(seconds: i64) -> OffsetDateTime {
@@ -344,7 +347,7 @@ fn step() -> impl Strategy<Value = Step> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(32))]
+    #![proptest_config(ProptestConfig::with_cases(16))]
 
     /// The store, its folder as `load` reads it, and a plain map agree.
     #[test]

@@ -1,6 +1,7 @@
 //! The server on a port, asked by the client of the CLI and by hand.
 
 use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt as _;
 use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
@@ -10,6 +11,7 @@ use tokio::net::TcpStream;
 use super::{Agent, mesh, trace};
 use crate::admin::api::client::{Client, ClientError};
 use crate::admin::api::{ApiError, MAX_BODY, Server, Token};
+use crate::config::resources;
 use crate::policy::{Kind, ResourceKey};
 
 fn key(kind: Kind, mesh: &str, name: &str) -> ResourceKey {
@@ -172,4 +174,46 @@ async fn a_body_that_does_not_come_is_not_waited_for() {
     let head = b"PUT /meshes/default HTTP/1.1\r\nhost: localhost\r\ncontent-length: 10\r\n\r\n{";
     let answer = raw(address, head).await;
     assert!(answer.starts_with("HTTP/1.1 408"), "{answer}");
+}
+
+/// As `nodespan run` does it: load, answer, load again when told.
+#[tokio::test]
+async fn what_is_applied_is_loaded_when_the_store_tells() {
+    let folder = tempfile::tempdir().unwrap();
+    let given = folder.path().join("given.yaml");
+    std::fs::write(&given, "{type: Mesh, name: given}").unwrap();
+    let mut settings = crate::config::Admin {
+        state_folder: folder.path().join("a/b"),
+        ..Default::default()
+    };
+    assert!(crate::admin::api::store(&settings).unwrap().is_none());
+    assert!(!settings.state_folder.exists());
+    settings.api = Some("127.0.0.1:0".parse().unwrap());
+    let store = crate::admin::api::store(&settings).unwrap().unwrap();
+    let mode = std::fs::metadata(store.folder())
+        .unwrap()
+        .permissions()
+        .mode();
+    assert_eq!(mode & 0o777, 0o700);
+    let load = || {
+        let loaded = resources::load(&[given.as_path(), store.folder()]).unwrap();
+        store.set_files(&loaded.files);
+        loaded.resources.len()
+    };
+    let mut changes = store.changes();
+    assert_eq!(load(), 1);
+    let started = crate::admin::api::start(&settings, Arc::clone(&store), None).await;
+    let running = started.unwrap().unwrap();
+    let client = Client::new(&running.address.to_string(), None);
+    let key = key(Kind::Mesh, "default", "default");
+    let put = client.put(&key, object(&mesh("default"))).await.unwrap();
+    assert!(put.0);
+    assert!(changes.has_changed().unwrap());
+    changes.changed().await.unwrap();
+    assert_eq!(load(), 2);
+    assert_eq!(client.list(Kind::Mesh, None).await.unwrap().len(), 2);
+    client.delete(&key).await.unwrap();
+    changes.changed().await.unwrap();
+    assert_eq!(load(), 1);
+    running.task.abort();
 }
