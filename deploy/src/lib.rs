@@ -110,6 +110,7 @@ mod tests {
         let authority = rcgen::generate_simple_self_signed(vec!["ca".to_owned()]).unwrap();
         for (name, content) in [
             ("identity.key", "0123456789abcdef"),
+            ("api.token", "0123456789abcdef"),
             ("ca.pem", &authority.cert.pem()),
             ("token", "secret"),
             ("proxy.auth", "user:secret"),

@@ -8,12 +8,16 @@
 //! | `/status` | JSON, what `nodespan status` shows |
 //!
 //! Views of the other rooms, read-only. It listens on loopback unless told
-//! otherwise.
+//! otherwise. The resources of the agent have a port of their own, which is
+//! off unless asked for: [`api`] over a [`store`].
 
+pub mod api;
+mod connections;
 mod listen;
 mod metrics;
 mod serve;
 pub mod status;
+pub mod store;
 
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};

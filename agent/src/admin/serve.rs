@@ -1,59 +1,22 @@
 //! Four paths over HTTP/1.
 
-use std::convert::Infallible;
 use std::future::ready;
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::header::{ALLOW, CONTENT_TYPE, HeaderValue};
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
-use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::TcpListener;
-use tokio::sync::Semaphore;
-use tokio::time::sleep;
 
-use super::{View, metrics};
-
-/// Connections served at once; more wait in the listener's backlog.
-const MAX_CONNECTIONS: usize = 16;
-/// How long a client may take to send a request's head, idle time included.
-const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
+use super::{View, connections, metrics};
 
 const TEXT: &str = "text/plain; charset=utf-8";
 const JSON: &str = "application/json";
 
 pub(super) async fn serve(listener: TcpListener, view: Arc<View>) {
-    let free = Arc::new(Semaphore::new(MAX_CONNECTIONS));
-    // The semaphore is never closed.
-    while let Ok(place) = Arc::clone(&free).acquire_owned().await {
-        let stream = match listener.accept().await {
-            Ok((stream, _)) => stream,
-            Err(error) => {
-                // Out of file descriptors, perhaps: it will pass, or not.
-                tracing::warn!(%error, "admin port: cannot accept");
-                sleep(Duration::from_secs(1)).await;
-                continue;
-            }
-        };
-        let view = Arc::clone(&view);
-        tokio::spawn(async move {
-            let service =
-                service_fn(move |request| ready(Ok::<_, Infallible>(answer(&request, &view))));
-            let served = http1::Builder::new()
-                .timer(TokioTimer::new())
-                .header_read_timeout(HEAD_TIMEOUT)
-                .serve_connection(TokioIo::new(stream), service)
-                .await;
-            if let Err(error) = served {
-                tracing::debug!(%error, "admin port: connection failed");
-            }
-            drop(place);
-        });
-    }
+    let answer = move |request| ready(answer(&request, &view));
+    connections::accept(listener, "admin port", answer).await;
 }
 
 fn answer<B>(request: &Request<B>, view: &View) -> Response<Full<Bytes>> {
@@ -96,6 +59,7 @@ fn reply(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::admin::connections::MAX_CONNECTIONS;
     use crate::admin::{Admin, Listen};
     use crate::ledger::Ledger;
     use std::net::SocketAddr;

@@ -6,7 +6,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::capture::pcap::Observe;
 use crate::config;
-use crate::policy::Tags;
+use crate::policy::{Kind, Tags};
 
 /// Traces HTTP on a Linux node without sidecars.
 #[derive(Debug, Parser)]
@@ -35,6 +35,12 @@ pub enum Command {
     Probe(ProbeArgs),
     /// Show what the running agent does.
     Status(StatusArgs),
+    /// Create or change resources of the running agent (`[admin] api`).
+    Apply(ApplyArgs),
+    /// Show resources of the running agent.
+    Get(GetArgs),
+    /// Delete a resource of the running agent.
+    Delete(DeleteArgs),
 }
 
 /// Arguments of `nodespan run`.
@@ -154,6 +160,148 @@ pub struct StatusArgs {
     /// How to show it.
     #[arg(long, value_enum, default_value_t = Show::Text)]
     pub output: Show,
+}
+
+/// Where the resources are.
+#[derive(Debug, Args)]
+pub struct AgentArgs {
+    /// Where the agent answers: its `[admin] api`.
+    #[arg(long, value_name = "HOST:PORT", default_value_t = crate::admin::api::DEFAULT_ADDRESS.to_string())]
+    pub agent: String,
+    /// A file with its token: its `[admin] apiTokenFile`.
+    #[arg(long, value_name = "FILE")]
+    pub token_file: Option<PathBuf>,
+}
+
+/// Arguments of `nodespan apply`.
+#[derive(Debug, Args)]
+pub struct ApplyArgs {
+    /// YAML or JSON of either form, a folder of such files, or - for standard
+    /// input; may be repeated.
+    #[arg(short = 'f', long = "file", value_name = "FILE", required = true)]
+    pub files: Vec<String>,
+    /// Put VALUE where {{ NAME }} stands; may be repeated.
+    #[arg(long = "var", value_name = "NAME=VALUE", value_parser = variable)]
+    pub variables: Vec<(String, String)>,
+    /// Only validate and print; asks no agent.
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Where the resources are.
+    #[command(flatten)]
+    pub agent: AgentArgs,
+}
+
+fn variable(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((name, value)) if !name.trim().is_empty() => {
+            Ok((name.trim().to_owned(), value.to_owned()))
+        }
+        _ => Err("write NAME=VALUE".to_owned()),
+    }
+}
+
+/// Arguments of `nodespan get`.
+#[derive(Debug, Args)]
+pub struct GetArgs {
+    /// What to show.
+    #[arg(value_enum, value_name = "TYPE")]
+    pub collection: Collection,
+    /// Which one.
+    #[arg(value_name = "NAME")]
+    pub name: Option<String>,
+    /// The mesh that it is of.
+    #[arg(short, long, default_value = "default")]
+    pub mesh: String,
+    /// How to show it.
+    #[arg(short, long, value_enum, default_value_t = Format::Table)]
+    pub output: Format,
+    /// Where the resources are.
+    #[command(flatten)]
+    pub agent: AgentArgs,
+}
+
+/// Arguments of `nodespan delete`.
+#[derive(Debug, Args)]
+pub struct DeleteArgs {
+    /// What it is.
+    #[arg(value_enum, value_name = "TYPE")]
+    pub kind: Type,
+    /// Its name.
+    #[arg(value_name = "NAME")]
+    pub name: String,
+    /// The mesh that it is of.
+    #[arg(short, long, default_value = "default")]
+    pub mesh: String,
+    /// Where the resources are.
+    #[command(flatten)]
+    pub agent: AgentArgs,
+}
+
+/// What can be shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+#[expect(missing_docs, reason = "the names say it, as in kumactl")]
+pub enum Collection {
+    Meshes,
+    Mesh,
+    TrafficTraces,
+    TrafficTrace,
+    Dataplanes,
+    Dataplane,
+}
+
+impl Collection {
+    /// Which kind, and whether all of it.
+    #[must_use]
+    pub const fn means(self) -> (Kind, bool) {
+        match self {
+            Self::Meshes => (Kind::Mesh, true),
+            Self::Mesh => (Kind::Mesh, false),
+            Self::TrafficTraces => (Kind::TrafficTrace, true),
+            Self::TrafficTrace => (Kind::TrafficTrace, false),
+            Self::Dataplanes => (Kind::Dataplane, true),
+            Self::Dataplane => (Kind::Dataplane, false),
+        }
+    }
+
+    /// What is typed for all of a kind.
+    #[must_use]
+    pub const fn all(kind: Kind) -> &'static str {
+        match kind {
+            Kind::Mesh => "meshes",
+            Kind::TrafficTrace => "traffic-traces",
+            Kind::Dataplane => "dataplanes",
+        }
+    }
+
+    /// What is typed for one of a kind.
+    #[must_use]
+    pub const fn one(kind: Kind) -> &'static str {
+        match kind {
+            Kind::Mesh => "mesh",
+            Kind::TrafficTrace => "traffic-trace",
+            Kind::Dataplane => "dataplane",
+        }
+    }
+}
+
+/// What can be deleted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+#[expect(missing_docs, reason = "the names say it, as in kumactl")]
+pub enum Type {
+    Mesh,
+    TrafficTrace,
+    Dataplane,
+}
+
+/// How resources are shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// A line each.
+    Table,
+    /// Everything, for people.
+    Yaml,
+    /// Everything, for programs.
+    Json,
 }
 
 /// Which end of a captured connection is observed.

@@ -19,6 +19,7 @@ pub mod pipeline;
 mod plan;
 mod reload;
 mod replay;
+mod resources;
 mod run;
 mod watch;
 
@@ -60,6 +61,9 @@ pub fn main() -> ExitCode {
         Command::Explain(args) => explain::explain(&args),
         Command::Probe(args) => probe(&args),
         Command::Status(args) => status(&args),
+        Command::Apply(args) => resources::apply(&args),
+        Command::Get(args) => resources::get(&args),
+        Command::Delete(args) => resources::delete(&args),
     }
 }
 

@@ -4,6 +4,7 @@
 //! is an error. `[tracing]` is Traefik's and read as Traefik reads it. Every
 //! mistake of a file that is TOML is found in one run and shown at its place.
 
+mod admin;
 mod delivery;
 mod read;
 mod report;

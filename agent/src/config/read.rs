@@ -1,6 +1,5 @@
 //! The tables of `nodespan.toml`, one by one.
 
-use std::net::SocketAddr;
 use std::path::Path;
 
 use toml::de::DeTable;
@@ -8,7 +7,7 @@ use toml::de::DeTable;
 use super::delivery::delivery;
 use super::nearest;
 use super::report::{Finding, Severity};
-use super::settings::{Admin, Agent, Capture, Export, Listen, Output, Settings};
+use super::settings::{Agent, Capture, Export, Output, Settings};
 use super::table::{At, Findings, Keys, Placed, Reader};
 use super::url::backend_url;
 use super::{MAX_KEY, read_at_most};
@@ -50,7 +49,7 @@ pub(super) fn read(text: &str, folder: &Path) -> (Settings, Vec<Finding>) {
         super::tracing::tracing(table, &mut settings, &findings);
     }
     if let Some(table) = root.table("admin", Keys::Strict) {
-        settings.admin = admin(table, &findings);
+        settings.admin = super::admin::admin(table, folder, &findings);
     }
     root.finish();
     (settings, findings.into_sorted())
@@ -188,23 +187,6 @@ pub(super) const fn width(wide: bool) -> TraceWidth {
     } else {
         TraceWidth::Bits64
     }
-}
-
-fn admin(mut table: Reader<'_>, findings: &Findings) -> Admin {
-    let mut admin = Admin::default();
-    if let Some(listen) = table.string("listen") {
-        match listen.value.parse::<SocketAddr>() {
-            Ok(address) => admin.listen = Listen::At(address),
-            Err(_) if listen.value == "off" => admin.listen = Listen::Off,
-            Err(_) => findings.error(
-                &listen.at,
-                format!("\"{}\" is not an address and port", listen.value),
-                "write \"127.0.0.1:9903\" or \"[::1]:9903\", or \"off\"",
-            ),
-        }
-    }
-    table.finish();
-    admin
 }
 
 pub(super) fn one_of<T: Copy>(

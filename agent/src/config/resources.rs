@@ -16,11 +16,13 @@ mod relations;
 #[cfg(test)]
 mod tests;
 mod traffic_trace;
+mod value;
 mod yaml;
 
 pub use files::Fingerprint;
 #[cfg(any(test, feature = "fuzzing"))]
 pub use fuzz::fuzz_resources;
+pub use value::{universal, values};
 
 use std::fmt;
 use std::path::{Path, PathBuf};

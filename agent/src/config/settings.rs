@@ -1,8 +1,10 @@
 //! What the agent runs by, validated.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 
+use crate::admin::api::Token;
 use crate::export::NameLimit;
 use crate::export::delivery::DeliveryConfig;
 use crate::http::context::Format;
@@ -214,11 +216,33 @@ pub enum Output {
     None,
 }
 
-/// The admin port: metrics and status.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// The admin port: metrics and status; and the resource API.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Admin {
     /// `listen`: `"ADDRESS:PORT"`, or `"off"`. Default `"127.0.0.1:9903"`.
     pub listen: Listen,
+    /// `api`: where Kuma's API for resources is answered, `"ADDRESS:PORT"`, or
+    /// true for `127.0.0.1:5681`. Default false: nowhere.
+    pub api: Option<SocketAddr>,
+    /// `apiTokenFile`: a file with the bearer token of that API, at least 16
+    /// characters; its path is relative to the configuration's folder. Needed
+    /// if others than this host reach `api`. Default: none.
+    pub api_token: Option<Token>,
+    /// `stateFolder`: where resources are kept that were given over that API;
+    /// its path is relative to the configuration's folder. Default
+    /// `/var/lib/nodespan/resources`.
+    pub state_folder: PathBuf,
+}
+
+impl Default for Admin {
+    fn default() -> Self {
+        Self {
+            listen: Listen::default(),
+            api: None,
+            api_token: None,
+            state_folder: PathBuf::from("/var/lib/nodespan/resources"),
+        }
+    }
 }
 
 /// Whether and where the admin port listens.

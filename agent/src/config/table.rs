@@ -78,6 +78,13 @@ pub(super) struct Placed<T> {
     pub(super) at: At,
 }
 
+/// What is switched on or off, or on in a certain way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Switch<'d> {
+    On(bool),
+    Text(&'d str),
+}
+
 /// How keys are compared, and what becomes of those that nobody asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Keys {
@@ -215,6 +222,20 @@ impl<'d> Reader<'d> {
         let Some(value) = value.as_bool() else {
             self.wrong_type(&at, value, "true or false", "write it without quotes");
             return None;
+        };
+        Some(Placed { value, at })
+    }
+
+    /// True, false, or something that a string says.
+    pub(super) fn switch(&mut self, key: &'static str) -> Option<Placed<Switch<'d>>> {
+        let (at, value) = self.get(key)?;
+        let value = match (value.as_bool(), value.as_str()) {
+            (Some(on), _) => Switch::On(on),
+            (None, Some(text)) => Switch::Text(text),
+            (None, None) => {
+                self.wrong_type(&at, value, "true, false or a string", "");
+                return None;
+            }
         };
         Some(Placed { value, at })
     }

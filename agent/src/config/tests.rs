@@ -46,7 +46,7 @@ fn every_key() {
     let folder = tempfile::tempdir().unwrap();
     fs::write(folder.path().join("key"), "0123456789abcdef\n").unwrap();
     fs::write(folder.path().join("ca.pem"), certificate()).unwrap();
-    fs::write(folder.path().join("token"), "secret\n").unwrap();
+    fs::write(folder.path().join("token"), "fedcba9876543210\n").unwrap();
     fs::write(folder.path().join("proxy.auth"), "user:password\n").unwrap();
     let proxy_auth = Credentials::Basic(folder.path().join("proxy.auth"));
     let path = folder.path().join("nodespan.toml");
@@ -87,6 +87,9 @@ fn every_key() {
         bearerTokenFile = "token"
         [admin]
         listen = "[::1]:9000"
+        api = "0.0.0.0:5681"
+        apiTokenFile = "token"
+        stateFolder = "state"
         "#,
     )
     .unwrap();
@@ -149,6 +152,9 @@ fn every_key() {
         }
     );
     assert_eq!(admin.listen, Listen::At("[::1]:9000".parse().unwrap()));
+    assert_eq!(admin.api, Some("0.0.0.0:5681".parse().unwrap()));
+    assert!(admin.api_token.unwrap().is(b"fedcba9876543210"));
+    assert_eq!(admin.state_folder, folder.path().join("state"));
 }
 
 #[test]
@@ -402,6 +408,31 @@ fn each_mistake_has_its_place_and_advice() {
             "`sameSpan` there decides this",
         ),
         (
+            "[admin]\napi = \"5681\"",
+            "2:7, field admin.api",
+            "write \"127.0.0.1:5681\"",
+        ),
+        (
+            "[admin]\napi = 5681",
+            "2:7, field admin.api",
+            "wanted true, false or a string",
+        ),
+        (
+            "[admin]\napi = \"0.0.0.0:5681\"",
+            "2:7, field admin.api",
+            "this needs a token",
+        ),
+        (
+            "[admin]\napiTokenFile = \"/nothing\"",
+            "2:16, field admin.apiTokenFile",
+            "cannot read the token file /nothing",
+        ),
+        (
+            "[admin]\napiTokenFile = \"/dev/null\"",
+            "2:16, field admin.apiTokenFile",
+            "it has 0 characters, fewer than 16",
+        ),
+        (
             "[admin]\nlisten = \"9903\"",
             "2:10, field admin.listen",
             "write \"127.0.0.1:9903\"",
@@ -523,5 +554,40 @@ proptest! {
         if let Err(error) = read(&text) {
             prop_assert!(error.contains("nodespan.toml:"));
         }
+    }
+}
+
+#[test]
+fn the_api_is_off_unless_asked_for_and_on_loopback_needs_no_token() {
+    let api = |text: &str| settings(&format!("[admin]\n{text}")).admin.api;
+    for off in ["", "api = false", "api = \"off\""] {
+        assert_eq!(api(off), None, "{off}");
+    }
+    for (on, address) in [
+        ("api = true", "127.0.0.1:5681"),
+        ("api = \"127.0.0.2:1\"", "127.0.0.2:1"),
+        ("api = \"[::1]:5681\"", "[::1]:5681"),
+        (
+            "api = \"[::ffff:127.0.0.1]:5681\"",
+            "[::ffff:127.0.0.1]:5681",
+        ),
+    ] {
+        assert_eq!(api(on), Some(address.parse().unwrap()), "{on}");
+    }
+}
+
+#[test]
+fn where_others_reach_the_api_it_needs_a_token() {
+    for address in [
+        "0.0.0.0:5681",
+        "10.0.0.1:5681",
+        "[::]:5681",
+        "[::ffff:10.0.0.1]:1",
+    ] {
+        let error = read(&format!("[admin]\napi = \"{address}\"")).unwrap_err();
+        assert!(
+            error.contains(address) && error.contains("apiTokenFile"),
+            "{error}"
+        );
     }
 }

@@ -121,7 +121,7 @@ fn document(node: &Node, path: &str, findings: &Findings, found: &mut Vec<Placed
 
 /// `kind: List` or `TrafficTraceList`, as `kubectl get -o yaml` prints, or
 /// `total` and `items`, as Kuma's API answers.
-fn is_list(entries: &[Entry]) -> bool {
+pub(super) fn is_list(entries: &[Entry]) -> bool {
     let get = |key| entries.iter().find(|entry| entry.key == key);
     let has_items = get("items").is_some_and(|entry| matches!(entry.value.value, Value::List(_)));
     match get("kind").or(get("type")).map(|entry| &entry.value.value) {
@@ -131,7 +131,7 @@ fn is_list(entries: &[Entry]) -> bool {
     }
 }
 
-fn items(entries: &[Entry]) -> &[Node] {
+pub(super) fn items(entries: &[Entry]) -> &[Node] {
     let items = entries.iter().find(|entry| entry.key == "items");
     match items.map(|entry| &entry.value.value) {
         Some(Value::List(items)) => items,
