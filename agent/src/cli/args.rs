@@ -115,13 +115,26 @@ pub struct CheckArgs {
 #[derive(Debug, Args)]
 pub struct ExplainArgs {
     /// A file or folder of Kuma resources; may be repeated.
-    #[arg(long = "resources", value_name = "PATH", required = true)]
+    #[arg(
+        long = "resources",
+        value_name = "PATH",
+        required_unless_present = "agent"
+    )]
     pub resources: Vec<PathBuf>,
+    /// Ask the running agent, here or at its default address, about a workload
+    /// that it has seen.
+    #[arg(long, value_name = "HOST:PORT", num_args = 0..=1,
+          default_missing_value = "127.0.0.1:9903",
+          requires = "workload", conflicts_with_all = ["resources", "mesh", "tags"])]
+    pub agent: Option<String>,
+    /// The service of that workload.
+    #[arg(long, value_name = "NAME", requires = "agent")]
+    pub workload: Option<String>,
     /// The workload's mesh.
     #[arg(long, value_name = "NAME", default_value = "default")]
     pub mesh: String,
     /// Tags of an inbound of the workload; once for each inbound.
-    #[arg(long = "tags", value_name = "K=V,K=V", required = true,
+    #[arg(long = "tags", value_name = "K=V,K=V", required_unless_present = "agent",
           value_parser = super::explain::parse_tags)]
     pub tags: Vec<Tags>,
     /// How to show it; `json` is the decision alone.

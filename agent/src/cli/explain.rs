@@ -1,5 +1,7 @@
 //! `nodespan explain`.
 
+mod asked;
+
 use std::fmt::Write as _;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -11,6 +13,9 @@ use crate::policy::{ANY, Candidate, Engine, Explanation, Fate, Inbound, NearMiss
 
 /// Says why a workload is or is not traced.
 pub(super) fn explain(args: &ExplainArgs) -> ExitCode {
+    if let (Some(agent), Some(workload)) = (&args.agent, &args.workload) {
+        return asked::explain(agent, workload, args.output);
+    }
     let loaded = match resources::load(&args.resources) {
         Ok(loaded) => loaded,
         Err(refused) => {

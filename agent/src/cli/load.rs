@@ -39,6 +39,8 @@ pub(super) struct Loaded {
     pub(super) settings: Settings,
     /// The resources; none if no path to any was given.
     pub(super) resources: Option<Arc<Resources>>,
+    /// The files that they are from.
+    pub(super) files: Vec<PathBuf>,
     /// Warnings.
     pub(super) reports: Vec<Report>,
 }
@@ -58,7 +60,6 @@ impl Source {
     }
 
     /// One more file or folder of resources.
-    #[expect(dead_code, reason = "the resource API will")]
     pub(super) fn add_resources(&mut self, path: PathBuf) {
         self.resources.push(path);
     }
@@ -82,11 +83,13 @@ impl Source {
                 loaded.settings
             }
         };
+        let mut files = Vec::new();
         let resources = if self.resources.is_empty() {
             None
         } else {
             let loaded = resources::load(&self.resources)?;
             reports.extend(loaded.reports);
+            files = loaded.files;
             Some(loaded.resources)
         };
         reports.retain(|report| !report.findings.is_empty());
@@ -94,6 +97,7 @@ impl Source {
         Ok(Loaded {
             settings,
             resources,
+            files,
             reports,
         })
     }

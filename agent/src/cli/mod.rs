@@ -22,6 +22,7 @@ mod replay;
 mod resources;
 mod run;
 mod watch;
+pub mod workloads;
 
 use std::process::ExitCode;
 
@@ -79,6 +80,12 @@ pub enum RunError {
     /// The admin port cannot be opened.
     #[error(transparent)]
     Admin(#[from] admin::AdminError),
+    /// The folder of applied resources is unusable.
+    #[error(transparent)]
+    Store(#[from] admin::store::StoreError),
+    /// The resource API cannot be served.
+    #[error(transparent)]
+    Api(#[from] admin::api::ApiError),
     /// The capture cannot be read.
     #[error("{file}: {source}")]
     Pcap {

@@ -10,12 +10,13 @@ use hashbrown::HashMap;
 use rustc_hash::FxBuildHasher;
 
 use super::exits::Exits;
+use super::workloads::Workloads;
 use crate::assemble::{Began, Exchange, Output, Text};
 use crate::decide::{Chosen, Decider, NotTraced, Plan, Sampling};
 use crate::export::content::Request;
 use crate::export::{Exporter, Wording};
-use crate::identify::{Identify, Known};
-use crate::ledger::{self, Dropped, Event, Ledger, NotSampled};
+use crate::identify::{Identify, Known, WorkloadKey};
+use crate::ledger::{self, Dropped, Event, Ledger, NotSampled, Reason as _};
 use crate::link::{Backend, ClockOffset, Decided, IdentityKey, Limits, Linker, Minter, Timing};
 use crate::sample::{DecidedBy, Sampler, SamplerCounters, SamplerVerdict, decide};
 use crate::units::{MonoNanos, OwnerId};
@@ -71,6 +72,10 @@ pub struct Pipeline<I> {
     /// Exchanges in flight that will yield no span, and why.
     refused: HashMap<u64, Refused, FxBuildHasher>,
     on_ignored: Option<OnIgnored>,
+    workloads: Option<Arc<Workloads>>,
+    /// What was noted of each workload under this plan, a bit for each
+    /// outcome.
+    noted: HashMap<WorkloadKey, u32, FxBuildHasher>,
     /// Of the request that begins next, if paths decide anything.
     target: Option<Box<[u8]>>,
     /// The same request's line, if names decide anything.
@@ -106,6 +111,8 @@ impl<I: Identify> Pipeline<I> {
             ledger,
             refused: HashMap::default(),
             on_ignored: None,
+            workloads: None,
+            noted: HashMap::default(),
             target: None,
             line: Box::default(),
         }
@@ -122,6 +129,10 @@ impl<I: Identify> Pipeline<I> {
             self.sampler = sampler;
         }
         self.decider.replace(update.plan);
+        self.noted.clear();
+        if let Some(workloads) = &self.workloads {
+            workloads.clear();
+        }
         for backend in update.retired {
             self.exits.retire(backend);
         }
@@ -131,6 +142,11 @@ impl<I: Identify> Pipeline<I> {
     /// kernel side can leave it alone.
     pub fn on_ignored(&mut self, tell: OnIgnored) {
         self.on_ignored = Some(tell);
+    }
+
+    /// Notes here what becomes of the workloads.
+    pub fn note_in(&mut self, workloads: Arc<Workloads>) {
+        self.workloads = Some(workloads);
     }
 
     /// The stage that knows the workloads.
@@ -211,7 +227,19 @@ impl<I: Identify> Pipeline<I> {
         let Some(known) = find(&mut self.identify, &mut self.decider, began) else {
             return Err(Refused::Dropped(Dropped::UnknownOwner));
         };
-        let chosen = match self.decider.choose(known, began, target) {
+        let chosen = self.decider.choose(known, began, target);
+        if let Some(workloads) = &self.workloads {
+            let refused = chosen.as_ref().err().map(|not| not.reason);
+            note(
+                &mut self.noted,
+                workloads,
+                &mut self.decider,
+                known,
+                began,
+                refused,
+            );
+        }
+        let chosen = match chosen {
             Ok(chosen) => chosen,
             Err(NotTraced { reason, forever }) => {
                 if forever && let Some(tell) = &mut self.on_ignored {
@@ -300,3 +328,27 @@ fn find<'a, I: Identify>(
     }
     identify.known(owner, pid, local, now)
 }
+
+/// Notes an outcome of a workload that was not noted yet.
+fn note(
+    noted: &mut HashMap<WorkloadKey, u32, FxBuildHasher>,
+    workloads: &Workloads,
+    decider: &mut Decider,
+    known: &Known,
+    began: &Began,
+    refused: Option<ledger::NotSelected>,
+) {
+    let bit = 1 << refused.map_or(0, |reason| 1 + reason.index());
+    if noted.len() >= NOTED {
+        noted.clear();
+    }
+    let outcomes = noted.entry(known.key).or_default();
+    if *outcomes & bit == 0 {
+        *outcomes |= bit;
+        let standing = decider.standing(known, began.start);
+        workloads.note(decider.plan(), known, &standing, refused);
+    }
+}
+
+/// Workloads whose outcomes are remembered at most.
+const NOTED: usize = 65_536;

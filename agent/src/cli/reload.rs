@@ -14,6 +14,7 @@ use super::load::{Loaded, Source};
 use super::pipeline::Update;
 use super::plan::{self, PlanError};
 use super::watch::Watch;
+use crate::admin::store::Store;
 use crate::config::{Report, Settings};
 use crate::decide::Plan;
 use crate::ledger::Ledger;
@@ -22,6 +23,8 @@ use crate::sample::Sampler;
 /// Reads the configuration when it changes, and tells the pipeline.
 pub(super) struct Reloader {
     source: Source,
+    /// What is applied over the API; one of the source's folders.
+    store: Option<Arc<Store>>,
     watch: Watch,
     current: Loaded,
     backends: Backends,
@@ -69,18 +72,26 @@ impl Reloader {
     /// # Errors
     /// It is wrong.
     pub(super) fn start(
-        source: Source,
+        mut source: Source,
+        store: Option<Arc<Store>>,
         own: HashSet<IpAddr>,
         ledger: &Arc<Ledger>,
     ) -> Result<(Self, Start), PlanError> {
+        if let Some(store) = &store {
+            source.add_resources(store.folder().to_owned());
+        }
         // Before it is read, so that no change falls between.
         let watch = Watch::new(source.paths());
         let current = source.load()?;
         warn(&current.reports);
         let mut backends = Backends::new(Arc::clone(ledger));
         let (plan, mut change) = plan::plan(&current, own.clone(), &mut backends)?;
+        if let Some(store) = &store {
+            store.set_files(&current.files);
+        }
         let mut reloader = Self {
             source,
+            store,
             watch,
             backends,
             ledger: Arc::clone(ledger),
@@ -126,6 +137,9 @@ impl Reloader {
 
     fn try_reload(&mut self) -> Result<bool, PlanError> {
         let loaded = self.source.load()?;
+        if let Some(store) = &self.store {
+            store.set_files(&loaded.files);
+        }
         let same_resources = loaded.resources == self.current.resources;
         if same_resources && loaded.settings == self.current.settings {
             return Ok(false);

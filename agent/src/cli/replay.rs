@@ -36,7 +36,7 @@ pub(super) fn run(args: &ReplayArgs) -> Result<(), RunError> {
     let runtime = runtime()?;
     runtime.block_on(async {
         // Nobody's own addresses: a capture may come from anywhere.
-        let (reloader, start) = Reloader::start(source, HashSet::new(), &ledger)?;
+        let (reloader, start) = Reloader::start(source, None, HashSet::new(), &ledger)?;
         let settings = &reloader.current().settings;
         let mut exits = plan::printed(reloader.current(), &ledger);
         for (backend, exporter) in start.change.opened {

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch::Receiver;
 use tokio::time::MissedTickBehavior;
 
 use super::args::RunArgs;
@@ -15,8 +16,9 @@ use super::load::{Source, Typed};
 use super::pipeline::{Pipeline, Update};
 use super::plan::{self, PlanError};
 use super::reload::{Outcome, Reloader};
+use super::workloads::Workloads;
 use super::{RunError, live_options, runtime, watch};
-use crate::admin::{Admin, Listen, View};
+use crate::admin::{Admin, Listen, View, api};
 use crate::assemble::Assembler;
 use crate::capture::live::{Gauges, Live, Report};
 use crate::config;
@@ -34,7 +36,7 @@ const SUMMARY: u64 = 60;
 pub(super) fn run(args: &RunArgs) -> Result<(), RunError> {
     let source = Source::new(&args.common, typed(args)?);
     // What is wrong with the configuration is said before the kernel is asked.
-    source.load()?;
+    let store = api::store(&source.load()?.settings.admin)?;
     let (live, control, gauges, report) = Live::start(&live_options(args.probes))?;
     let ledger = Ledger::new();
     let view = View::new(Arc::clone(&ledger));
@@ -44,7 +46,8 @@ pub(super) fn run(args: &RunArgs) -> Result<(), RunError> {
     }
     let runtime = runtime()?;
     runtime.block_on(async {
-        let (mut reloader, start) = Reloader::start(source, own_addresses(), &ledger)?;
+        let (mut reloader, start) =
+            Reloader::start(source, store.clone(), own_addresses(), &ledger)?;
         let settings = reloader.current().settings.clone();
         let admin = Admin::open(listen(settings.admin.listen)).await?;
         if let Some(admin) = &admin {
@@ -59,7 +62,15 @@ pub(super) fn run(args: &RunArgs) -> Result<(), RunError> {
             node: settings.agent.node.clone(),
             ..IdentifyOptions::default()
         });
-        let pipeline = Pipeline::new(
+        let mut applied = store.as_ref().map(|store| store.changes());
+        let api = match store {
+            Some(store) => api::start(&settings.admin, store, None).await?,
+            None => None,
+        };
+        if let Some(api) = &api {
+            tracing::info!("resource API at {}", api.address);
+        }
+        let mut pipeline = Pipeline::new(
             plan::pipeline(&settings, Timing::default()),
             start.plan,
             start.sampler,
@@ -68,6 +79,8 @@ pub(super) fn run(args: &RunArgs) -> Result<(), RunError> {
             Arc::clone(&ledger),
             clock_offset(),
         );
+        let workloads = Arc::new(Workloads::default());
+        pipeline.note_in(Arc::clone(&workloads));
         let stop = Arc::new(AtomicBool::new(false));
         let assembler = Assembler::new(plan::assembler(&settings));
         let wishes = Arc::new(Wishes::default());
@@ -97,9 +110,10 @@ pub(super) fn run(args: &RunArgs) -> Result<(), RunError> {
             gauges: &gauges,
             ledger: &ledger,
             view: &view,
+            workloads: &workloads,
             traffic: Traffic::default(),
         };
-        supervisor.wait(&stop).await?;
+        supervisor.wait(&stop, applied.as_mut()).await?;
         drop(supervisor);
         view.set_ready(false);
         stop.store(true, Ordering::Relaxed);
@@ -116,6 +130,9 @@ pub(super) fn run(args: &RunArgs) -> Result<(), RunError> {
         }
         if let Some(admin) = admin {
             admin.abort();
+        }
+        if let Some(api) = api {
+            api.task.abort();
         }
         Ok(())
     })
@@ -153,13 +170,18 @@ struct Supervisor<'a> {
     gauges: &'a Gauges,
     ledger: &'a Ledger,
     view: &'a View,
+    workloads: &'a Workloads,
     traffic: Traffic,
 }
 
 impl Supervisor<'_> {
     /// Returns when a signal comes or a thread has ended; keeps the ledger and
     /// the configuration up to date meanwhile.
-    async fn wait(&mut self, stop: &AtomicBool) -> Result<(), RunError> {
+    async fn wait(
+        &mut self,
+        stop: &AtomicBool,
+        mut applied: Option<&mut Receiver<u64>>,
+    ) -> Result<(), RunError> {
         let on = |kind| {
             signal(kind).map_err(|source| RunError::System {
                 what: "listening for signals",
@@ -181,12 +203,17 @@ impl Supervisor<'_> {
                     let outcome = self.reloader.reload();
                     self.after(Some(outcome));
                 }
+                () = changed(&mut applied) => {
+                    let outcome = self.reloader.reload();
+                    self.after(Some(outcome));
+                }
                 _ = looks.tick() => {
                     let outcome = self.reloader.poll(Instant::now());
                     self.after(outcome);
                 }
                 _ = ticks.tick() => {
                     self.account();
+                    self.show_workloads();
                     rounds += 1;
                     if rounds.is_multiple_of(SUMMARY) {
                         tracing::info!("{}", self.ledger.snapshot().summary());
@@ -195,6 +222,13 @@ impl Supervisor<'_> {
             }
         }
         Ok(())
+    }
+
+    /// What becomes of the workloads, if that has changed.
+    fn show_workloads(&self) {
+        if let Some(workloads) = self.workloads.shown() {
+            self.view.set_section("workloads", workloads);
+        }
     }
 
     fn after(&mut self, outcome: Option<Outcome>) {
@@ -225,6 +259,19 @@ impl Supervisor<'_> {
             "ignored_calls": get(ignored_calls),
         });
         self.view.set_section("bytes", section);
+    }
+}
+
+/// Returns when a resource was applied; never without an API.
+async fn changed(applied: &mut Option<&mut Receiver<u64>>) {
+    let told = match applied {
+        Some(receiver) => receiver.changed().await.is_ok(),
+        None => false,
+    };
+    if !told {
+        // The store is gone, or there is none.
+        *applied = None;
+        std::future::pending().await
     }
 }
 
