@@ -83,6 +83,11 @@ pub(super) fn run(args: &RunArgs) -> Result<(), RunError> {
             tracing::error!("waiting for the pipeline: {error}");
         }
         account(&gauges, &ledger, &Traffic::default());
+        let mut skipped = gauges.read().recursion_misses;
+        skipped.retain(|_, runs| *runs > 0);
+        if !skipped.is_empty() {
+            tracing::info!("runs of programs that the kernel skipped: {skipped:?}");
+        }
         tracing::info!("{}", ledger.snapshot().summary());
         if let Err(imbalance) = ledger.balance() {
             tracing::warn!("the ledger does not balance: {imbalance}");

@@ -197,7 +197,7 @@ impl Live {
             let empty = Plain(IgnoredSocket {
                 sock: 0,
                 ports: 0,
-                reserved: 0,
+                calls: 0,
             });
             let _kept = self.ignored.set(slot, empty, 0);
         }
