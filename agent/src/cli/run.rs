@@ -28,10 +28,10 @@ const SUMMARY: u64 = 60;
 /// Runs until it is told to stop.
 pub(super) fn run(args: &RunArgs) -> Result<(), RunError> {
     let settings = plan::run_settings(args)?;
-    let (live, control, gauges, report) = Live::start(&live_options(args.probes))?;
+    let (mut live, control, gauges, report) = Live::start(&live_options(args.probes))?;
     let ledger = Ledger::new();
     let view = View::new(Arc::clone(&ledger));
-    view.set_section("probes", probes(&report));
+    let mut section = probes(&report);
     for line in &report.degraded {
         tracing::warn!("degraded: {line}");
     }
@@ -42,6 +42,15 @@ pub(super) fn run(args: &RunArgs) -> Result<(), RunError> {
             tracing::info!("admin port at {}", admin.address());
         }
         let Exits { exporters, workers } = plan::exits(&settings, &ledger)?;
+        // Before any other thread exists: capabilities are a thread's own.
+        match live.give_up_privileges() {
+            Ok(kept) => {
+                section["capabilities"] = json!(kept.names());
+                tracing::info!("capabilities kept: {kept}");
+            }
+            Err(error) => tracing::warn!("capabilities are kept: {error}"),
+        }
+        view.set_section("probes", section);
         let workers: Vec<_> = workers
             .into_iter()
             .map(|worker| tokio::spawn(worker.run()))
