@@ -23,6 +23,7 @@ pub mod lines;
 pub mod narrow;
 pub mod network;
 pub mod origin;
+pub mod past;
 pub mod pcap;
 pub mod policies;
 pub mod raw;

@@ -342,29 +342,11 @@ fn judge(zipkin: &Zipkin, route: Route, calls: &[Call], shared: bool) -> Result<
             broken.push(error.context(format!("trace {}", call.trace)));
         }
     }
-    // A known fault on kernels that preempt (README, limits): the kernel now and
-    // then skips both programs of a call. Elsewhere not one trace may break.
-    let excused = if preempts() {
-        (calls.len() * 3).div_ceil(100)
-    } else {
-        0
-    };
+    let count = broken.len();
     match broken.pop() {
-        Some(error) if broken.len() + 1 > excused => {
-            let count = broken.len() + 1;
-            Err(error.context(format!(
-                "{count} of {} traces, {excused} excused",
-                calls.len()
-            )))
-        }
-        _ => Ok(()),
+        Some(error) => Err(error.context(format!("{count} of {} traces", calls.len()))),
+        None => Ok(()),
     }
-}
-
-/// Whether tasks are preempted inside this kernel, fully or lazily.
-fn preempts() -> bool {
-    fs::read_to_string("/sys/kernel/debug/sched/preempt")
-        .is_ok_and(|modes| modes.contains("(full)") || modes.contains("(lazy)"))
 }
 
 fn post_callers(zipkin: &Zipkin, calls: &[Call], kind: Option<Kind>) -> Result<()> {

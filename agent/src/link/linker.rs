@@ -15,7 +15,10 @@ use crate::units::{MonoNanos, Side, SpanId};
 /// How long things are waited for, in nanoseconds of record time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Timing {
-    /// A finished exchange waits this long for records that are on their way.
+    /// A finished exchange waits this long for records that are on their way,
+    /// at least: longer, up to [`Self::grace`], while they are long on their way.
+    /// A send is reported when it returns; a task that is preempted inside it
+    /// may be late by more than the whole answer takes.
     pub settle: u64,
     /// A server exchange stays a parent this long after its end (rule 3).
     pub grace: u64,
@@ -33,6 +36,11 @@ impl Default for Timing {
         }
     }
 }
+
+/// Records are waited for so many times as long as the latest was late.
+const LATER: u64 = 4;
+/// In this time the lateness that is reckoned with becomes half of itself.
+const LATE_FOR: u64 = 5_000_000_000;
 
 /// How much is held at most.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -97,6 +105,10 @@ pub struct Linker {
     departed: VecDeque<(MonoNanos, Slot)>,
     unclaimed: VecDeque<(MonoNanos, SpanId)>,
     counters: Counters,
+    /// How late the latest record of a client half came, and when. It counts
+    /// less with time.
+    late: u64,
+    late_at: MonoNanos,
 }
 
 /// The half of a hop that was seen first.
@@ -108,7 +120,7 @@ enum Half {
 
 #[derive(Debug)]
 struct Settling {
-    due: MonoNanos,
+    finished: MonoNanos,
     slot: Slot,
     exchange: Box<Exchange>,
 }
@@ -130,6 +142,8 @@ impl Linker {
             departed: VecDeque::new(),
             unclaimed: VecDeque::new(),
             counters: Counters::default(),
+            late: 0,
+            late_at: MonoNanos::default(),
         }
     }
 
@@ -169,6 +183,7 @@ impl Linker {
         let mut node = Node::new(identity, decided, began.side, began.start);
         match began.side {
             Side::Client => {
+                self.note_late(self.clock.since(began.start));
                 self.expect_clients();
                 if identity.forwardable {
                     self.exchanges.calls(node.decided.key);
@@ -221,12 +236,11 @@ impl Linker {
             node.end = Some(exchange.end);
             if node.side == Side::Server && node.identity.forwardable {
                 self.exchanges.hold(slot);
-                let until = self.in_future(self.timing.settle.saturating_add(self.timing.grace));
-                self.departed.push_back((until, slot));
+                self.departed.push_back((self.clock, slot));
             }
         }
         self.settling.push_back(Settling {
-            due: self.in_future(self.timing.settle),
+            finished: self.clock,
             slot,
             exchange,
         });
@@ -261,12 +275,17 @@ impl Linker {
     /// order in which they finished.
     pub fn advance(&mut self, now: MonoNanos, mut sink: impl FnMut(Linked)) {
         self.tick(now);
-        while let Some(settling) = self.settling.pop_front_if(|s| s.due <= self.clock) {
+        self.forget_late();
+        let settle = self.settle();
+        let clock = self.clock;
+        let passed = |since: MonoNanos, wait: u64| since.0.saturating_add(wait) <= clock.0;
+        while let Some(settling) = self.settling.pop_front_if(|s| passed(s.finished, settle)) {
             if let Some(linked) = self.resolve(settling) {
                 sink(linked);
             }
         }
-        while let Some((_, slot)) = self.departed.pop_front_if(|(due, _)| *due <= self.clock) {
+        let gone = settle.saturating_add(self.timing.grace);
+        while let Some((_, slot)) = self.departed.pop_front_if(|(end, _)| passed(*end, gone)) {
             self.exchanges.forget(slot);
             self.exchanges.release(slot);
         }
@@ -461,6 +480,31 @@ impl Linker {
             self.exchanges.forget(slot);
             self.exchanges.release(slot);
             self.counters.forgotten += 1;
+        }
+    }
+
+    /// How long a finished exchange waits now.
+    fn settle(&self) -> u64 {
+        let Timing { settle, grace, .. } = self.timing;
+        // Waiting takes room, and with half of it gone there is none for that.
+        if self.exchanges.len() > self.limits.exchanges / 2 {
+            return settle;
+        }
+        let wanted = self.late.saturating_mul(LATER);
+        wanted.clamp(settle, grace.max(settle))
+    }
+
+    fn note_late(&mut self, late: u64) {
+        if late >= self.late {
+            self.late = late;
+            self.late_at = self.clock;
+        }
+    }
+
+    fn forget_late(&mut self) {
+        while self.late > 0 && self.clock.since(self.late_at) > LATE_FOR {
+            self.late /= 2;
+            self.late_at = MonoNanos(self.late_at.0.saturating_add(LATE_FOR));
         }
     }
 

@@ -13,7 +13,7 @@ use anyhow::{Context as _, Result, bail};
 use nodespan_tests::report::Report;
 use nodespan_tests::targets::Places;
 use nodespan_tests::zipkin::Zipkin;
-use nodespan_tests::{identity, narrow, traced, traffic, verified, workloads, wrong};
+use nodespan_tests::{identity, narrow, past, traced, traffic, verified, workloads, wrong};
 
 struct Arguments {
     places: Places,
@@ -48,6 +48,9 @@ fn main() -> Result<ExitCode> {
     if let Some(nodespan) = nodespan {
         if let Err(error) = narrow::run(&mut report, nodespan, places) {
             report.result("narrow", Err(error));
+        }
+        if let Err(error) = past::run(&mut report, nodespan, places) {
+            report.result("past", Err(error));
         }
         if let Err(error) = workloads::run(&mut report, nodespan, places) {
             report.result("workloads", Err(error));
