@@ -1,14 +1,20 @@
 //! Hexadecimal ids of any case, as headers carry them.
 
+use wide::{i8x16, i16x8, u8x16};
+
 use crate::units::{SpanId, TraceId};
 
 /// A number of 1 to 16 hexadecimal digits.
+#[inline(always)]
 pub(super) fn number(digits: &[u8]) -> Option<u64> {
-    if let Ok(digits) = <&[u8; 16]>::try_from(digits) {
-        let (high, low) = digits.split_first_chunk::<8>()?;
-        let (high, low) = (eight(*high)?, eight(*low.first_chunk()?)?);
-        return Some(u64::from(high) << 32 | u64::from(low));
+    match <&[u8; 16]>::try_from(digits) {
+        Ok(digits) => sixteen(digits),
+        Err(_) => fewer(digits),
     }
+}
+
+#[inline(never)]
+fn fewer(digits: &[u8]) -> Option<u64> {
     if digits.is_empty() || digits.len() > 16 {
         return None;
     }
@@ -18,23 +24,26 @@ pub(super) fn number(digits: &[u8]) -> Option<u64> {
     })
 }
 
-/// Eight digits at once, a byte of a word each.
-fn eight(digits: [u8; 8]) -> Option<u32> {
-    const EACH: u64 = 0x0101_0101_0101_0101;
-    let digits = u64::from_be_bytes(digits);
-    // Bit 6 tells letters from digits; the letters' low nibbles begin at 1.
-    let letters = digits & (0x40 * EACH);
-    let values = (digits & (0x0f * EACH)) + (letters >> 6) * 9;
-    // What these values are written as, in lower case, is what was there.
-    let above_nine = ((values + 0x76 * EACH) & (0x80 * EACH)) >> 7;
-    let written = values + 0x30 * EACH + above_nine * 0x27;
-    if values & (0xf0 * EACH) != 0 || written != digits | letters >> 1 {
+/// Sixteen digits at once.
+#[inline(always)]
+fn sixteen(digits: &[u8; 16]) -> Option<u64> {
+    let all = |byte: u8| i8x16::splat(byte.cast_signed());
+    // Signed, so that bytes above ASCII are no digits.
+    let digits = i8x16::new(digits.map(u8::cast_signed));
+    let folded = digits | all(0x20);
+    let letters = digits.simd_gt(all(b'9'));
+    let is_digit = digits.simd_gt(all(b'0' - 1)) & !letters;
+    let is_letter = folded.simd_gt(all(b'a' - 1)) & folded.simd_lt(all(b'f' + 1)) & letters;
+    if (is_digit | is_letter).to_bitmask() != 0xffff {
         return None;
     }
-    let pairs = (values | values >> 4) & 0x00ff_00ff_00ff_00ff;
-    let quads = (pairs | pairs >> 8) & 0x0000_ffff_0000_ffff;
-    // The upper half is what is shifted into the lower.
-    Some((quads | quads >> 16) as u32)
+    // The letters' low nibbles begin at 1.
+    let values = (digits & all(0x0f)) + (letters & all(9));
+    // In each pair the first is the higher one.
+    let pairs: i16x8 = wide::bytemuck::cast(values);
+    let bytes = (pairs << 4 | pairs >> 8) & i16x8::splat(0xff);
+    let number: [u64; 2] = wide::bytemuck::cast(u8x16::narrow_i16x8(bytes, bytes));
+    Some(u64::from_be(number[0]))
 }
 
 /// A trace id of 1 to 32 digits; up to 16 make a 64-bit one, zero makes none.

@@ -6,7 +6,10 @@ use crate::http::context::{Headers, Name};
 /// the framing.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Fields<'a> {
-    texts: [Option<&'a [u8]>; 3],
+    /// Empty if there is none, as the next two.
+    pub(super) host: &'a [u8],
+    pub(super) user_agent: &'a [u8],
+    pub(super) request_id: &'a [u8],
     pub(super) context: Headers<'a>,
     pub(super) expects_continue: bool,
     pub(super) length: Option<u64>,
@@ -72,15 +75,18 @@ impl<'a> Fields<'a> {
 
     /// Takes a header that matters. The first value of a text wins, but an
     /// empty one says nothing.
-    #[inline]
+    #[inline(always)]
     pub(super) fn take(&mut self, known: Known, value: &'a [u8]) {
         match known {
             Known::Context(name) => self.context.insert(name, value),
             Known::Text(text) => {
-                if let Some(slot) = self.texts.get_mut(text as usize)
-                    && slot.is_none_or(<[u8]>::is_empty)
-                {
-                    *slot = Some(value);
+                let slot = match text {
+                    Text::Host => &mut self.host,
+                    Text::UserAgent => &mut self.user_agent,
+                    Text::RequestId => &mut self.request_id,
+                };
+                if slot.is_empty() {
+                    *slot = value;
                 }
             }
             // RFC 9110 section 10.1.1.
@@ -88,12 +94,6 @@ impl<'a> Fields<'a> {
             Known::ContentLength => self.content_length(value),
             Known::TransferEncoding => self.transfer_encoding(value),
         }
-    }
-
-    /// The value of a text, empty if there is none.
-    pub(super) fn text(&self, text: Text) -> &'a [u8] {
-        let value = self.texts.get(text as usize).copied().flatten();
-        value.unwrap_or_default()
     }
 
     /// RFC 9112 section 6.3, rule 5: equal values of a list are one; others

@@ -7,6 +7,7 @@
 mod end;
 mod fields;
 mod lenient;
+mod lines;
 mod quick;
 mod start;
 
@@ -18,7 +19,7 @@ use std::mem::MaybeUninit;
 use httparse::{EMPTY_HEADER, Header, ParserConfig, Request, Response, Status};
 
 use super::context::{Order, TraceContext};
-use fields::{Coding, Fields, Text};
+use fields::{Coding, Fields};
 
 pub use end::EndScan;
 pub use start::{Start, StartLine, empty_lines, looks_like_start, start_line};
@@ -137,15 +138,10 @@ pub enum Body {
 /// Parses the head of a request at the start of `bytes`, behind any
 /// [`empty_lines`].
 #[must_use]
+#[inline]
 pub fn parse_request(bytes: &[u8], order: Order) -> Parsed<RequestHead<'_>> {
-    match quick::request(bytes) {
-        Some(plain) => Parsed::Complete(plain.fields.into_request(
-            plain.method,
-            plain.target,
-            plain.minor,
-            plain.len,
-            order,
-        )),
+    match quick::request(bytes, order) {
+        Some(plain) => Parsed::Complete(plain),
         None => parse_unusual_request(bytes, order),
     }
 }
@@ -173,15 +169,10 @@ fn parse_unusual_request(bytes: &[u8], order: Order) -> Parsed<RequestHead<'_>> 
 
 /// Parses the head of a response at the start of `bytes`.
 #[must_use]
+#[inline]
 pub fn parse_response(bytes: &[u8]) -> Parsed<ResponseHead> {
     match quick::response(bytes) {
-        Some(plain) => Parsed::Complete(ResponseHead {
-            status: plain.status,
-            minor: plain.minor,
-            framing: plain.fields.said(),
-            lenient: plain.fields.bad_length,
-            len: plain.len,
-        }),
+        Some(plain) => Parsed::Complete(plain),
         None => parse_unusual_response(bytes),
     }
 }
@@ -300,6 +291,7 @@ fn lenient_head(bytes: &[u8]) -> Parsed<(lenient::Lenient<'_>, usize)> {
 }
 
 impl<'a> Fields<'a> {
+    #[inline(always)]
     fn said(&self) -> Framing {
         match (self.coding, self.length) {
             (Coding::Chunked, _) => Framing::Chunked,
@@ -309,6 +301,7 @@ impl<'a> Fields<'a> {
         }
     }
 
+    #[inline(always)]
     fn into_request(
         self,
         method: &'a [u8],
@@ -321,9 +314,9 @@ impl<'a> Fields<'a> {
             method,
             target,
             minor,
-            host: self.text(Text::Host),
-            user_agent: self.text(Text::UserAgent),
-            request_id: self.text(Text::RequestId),
+            host: self.host,
+            user_agent: self.user_agent,
+            request_id: self.request_id,
             context: self.context.context(order),
             framing: self.said(),
             expects_continue: self.expects_continue,
