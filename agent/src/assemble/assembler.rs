@@ -2,7 +2,7 @@
 
 use super::connection::Connection;
 use super::ends::Cause;
-use super::exchange::{Failure, Output};
+use super::exchange::{Exchange, Failure, Output};
 use super::options::{Counters, Options};
 use super::sink::Sink;
 use super::table::Table;
@@ -30,18 +30,21 @@ impl Assembler {
     }
 
     /// Takes one record and appends what it leads to.
+    #[inline]
     pub fn push(&mut self, record: &Record<'_>, out: &mut Vec<Output>) {
         self.sink.counters.records += 1;
         let (table, sink) = (&mut self.table, &mut self.sink);
         match table.get(record.socket) {
             Some(connection) if connection.origins == record.origins => {
                 connection.touched = true;
-                if let Event::Closed { at } = record.event {
-                    connection.last = connection.last.max(at);
-                    connection.end(Cause::Ended, at, sink, out);
-                    table.remove(record.socket);
-                } else {
-                    connection.event(record, sink, out);
+                match &record.event {
+                    Event::Segment(segment) => connection.segment(record, segment, sink, out),
+                    Event::Closed { at } => {
+                        connection.last = connection.last.max(*at);
+                        connection.end(Cause::Ended, *at, sink, out);
+                        table.remove(record.socket);
+                    }
+                    _ => connection.event(record, sink, out),
                 }
             }
             Some(_) => {
@@ -115,6 +118,13 @@ impl Assembler {
         self.sink.held
     }
 
+    /// Takes exchanges that are done with, so that the next ones need no new
+    /// memory.
+    pub fn reuse(&mut self, done: &mut Vec<Box<Exchange>>) {
+        self.sink.reuse(done);
+    }
+
+    #[inline(never)]
     fn push_unknown(&mut self, record: &Record<'_>, out: &mut Vec<Output>) {
         if !matches!(record.event, Event::Opened { .. } | Event::Segment(_)) {
             return;
@@ -148,6 +158,7 @@ impl Assembler {
 
 impl Connection {
     /// Anything but its close.
+    #[inline(never)]
     fn event(&mut self, record: &Record<'_>, sink: &mut Sink, out: &mut Vec<Output>) {
         match record.event {
             Event::Opened { local, peer } => {

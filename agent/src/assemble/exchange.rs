@@ -167,14 +167,24 @@ impl Text {
         user_agent: &[u8],
         request_id: &[u8],
     ) -> Self {
-        let parts = [method, target, host, user_agent, request_id];
-        let mut bytes = Vec::with_capacity(parts.iter().map(|p| p.len()).sum());
-        let mut ends = [0; 5];
-        for (part, end) in parts.into_iter().zip(&mut ends) {
-            bytes.extend_from_slice(part);
-            *end = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
+        let mut text = Self::default();
+        text.set([method, target, host, user_agent, request_id]);
+        text
+    }
+
+    /// Replaces the strings: method, target, `Host`, `User-Agent` and
+    /// `X-Request-Id`.
+    #[inline(always)]
+    pub(super) fn set(&mut self, parts: [&[u8]; 5]) {
+        self.bytes.clear();
+        self.bytes.reserve(parts.iter().map(|p| p.len()).sum());
+        for (part, end) in parts.into_iter().zip(&mut self.ends) {
+            if !part.is_empty() {
+                self.bytes.extend_from_slice(part);
+            }
+            // Parts of a head, which has at most 64 KiB.
+            *end = self.bytes.len() as u32;
         }
-        Self { bytes, ends }
     }
 
     /// All strings in one row: what is true of every byte of it is true of

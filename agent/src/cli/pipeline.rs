@@ -55,7 +55,13 @@ pub struct Pipeline<I> {
     on_ignored: Option<OnIgnored>,
     /// Of the request that begins next, if paths decide anything.
     target: Option<Box<[u8]>>,
+    /// Exchanges whose spans are out: memory for the next ones.
+    done: Vec<Box<Exchange>>,
 }
+
+/// Exchanges that are kept for [`Pipeline::done`].
+const MAX_DONE: usize = 1024;
+
 
 /// Why an exchange yields no span.
 #[derive(Clone, Copy, Debug)]
@@ -84,6 +90,7 @@ impl<I: Identify> Pipeline<I> {
             refused: HashMap::default(),
             on_ignored: None,
             target: None,
+            done: Vec::new(),
         }
     }
 
@@ -103,7 +110,13 @@ impl<I: Identify> Pipeline<I> {
         self.linker.set_clock(clock);
     }
 
+    /// Exchanges that nobody needs any more, for the assembler to use again.
+    pub const fn done(&mut self) -> &mut Vec<Box<Exchange>> {
+        &mut self.done
+    }
+
     /// Takes what the assembler has to say.
+    #[inline]
     pub fn take(&mut self, output: Output) {
         match output {
             Output::Target(target) => self.target = Some(target),
@@ -128,9 +141,15 @@ impl<I: Identify> Pipeline<I> {
             linker,
             exporters,
             ledger,
+            done,
             ..
         } = self;
-        linker.advance(now, |linked| export(exporters, ledger, &linked));
+        linker.advance(now, |linked| {
+            export(exporters, ledger, &linked);
+            if done.len() < MAX_DONE {
+                done.push(linked.span.exchange);
+            }
+        });
     }
 
     /// Tells the wall time: batches that waited long enough go out.

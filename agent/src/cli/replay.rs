@@ -8,7 +8,7 @@ use super::pipeline::Pipeline;
 use super::plan::{self, Exits};
 use super::{RunError, runtime};
 use crate::assemble::{Assembler, Output};
-use crate::capture::pcap::{Drained, PcapSource};
+use crate::capture::pcap::{Drained, Observe, PcapSource};
 use crate::identify::AddressIdentifier;
 use crate::ledger::Ledger;
 use crate::link::{ClockOffset, Timing};
@@ -44,7 +44,7 @@ pub(super) fn run(args: &ReplayArgs) -> Result<(), RunError> {
         });
         let identify = AddressIdentifier::new(settings.agent.service.clone(), node);
         let mut pipeline = Pipeline::new(
-            plan::pipeline(&settings, Timing::default()),
+            plan::pipeline(&settings, timing(args.observe.into())),
             identify,
             exporters,
             Arc::clone(&ledger),
@@ -68,6 +68,7 @@ pub(super) fn run(args: &ReplayArgs) -> Result<(), RunError> {
             }
             for _saved in assembler.commands() {}
             hand_over(&mut pipeline, &mut outputs, now);
+            assembler.reuse(pipeline.done());
             // Lets the workers send what is ready.
             tokio::task::yield_now().await;
             if let Drained::End { truncated } = drained {
@@ -91,6 +92,19 @@ pub(super) fn run(args: &ReplayArgs) -> Result<(), RunError> {
         tracing::debug!("{}", ledger.snapshot().summary());
         Ok(())
     })
+}
+
+/// How long exchanges are held: where only servers are observed there is no
+/// other half to wait for, and no call that looks for its parent.
+fn timing(observe: Observe) -> Timing {
+    match observe {
+        Observe::Server => Timing {
+            settle: 0,
+            grace: 0,
+            unclaimed: 0,
+        },
+        Observe::Client | Observe::Both => Timing::default(),
+    }
 }
 
 fn hand_over(

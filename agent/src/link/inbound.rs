@@ -34,7 +34,7 @@ pub(super) struct Node {
     /// At a server: the client half is observed (rule 4).
     pub(super) observed: bool,
     /// At a server: its ids are settled, because a span has used them.
-    pub(super) resolved: Option<ServerIds>,
+    pub(super) resolved: Option<SpanIds>,
     /// Its span is out.
     pub(super) emitted: bool,
     /// At a client: the parent that was known when it began.
@@ -53,15 +53,16 @@ pub(super) struct Node {
     older: Slot,
 }
 
-/// Ids of a server span (rule 4).
+/// Ids of a span (rules 3 and 4).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct ServerIds {
+pub(super) struct SpanIds {
     pub(super) id: SpanId,
     pub(super) parent: Option<SpanId>,
     pub(super) shared: bool,
 }
 
 impl Node {
+    #[inline(always)]
     pub(super) fn new(identity: Identity, decided: Decided, side: Side, start: MonoNanos) -> Self {
         Self {
             identity,
@@ -85,7 +86,8 @@ impl Node {
 
     /// The server span's ids; from the first call on they stay what they are,
     /// because children refer to them.
-    pub(super) fn server_ids(&mut self) -> ServerIds {
+    #[inline(always)]
+    pub(super) fn server_ids(&mut self) -> SpanIds {
         let Identity {
             carried,
             hop,
@@ -93,24 +95,30 @@ impl Node {
             ..
         } = self.identity;
         *self.resolved.get_or_insert(if !self.observed {
-            ServerIds {
+            SpanIds {
                 id: second,
                 parent: carried,
                 shared: false,
             }
         } else if self.decided.shared_spans {
-            ServerIds {
+            SpanIds {
                 id: hop,
                 parent: carried,
                 shared: true,
             }
         } else {
-            ServerIds {
+            SpanIds {
                 id: second,
                 parent: Some(hop),
                 shared: false,
             }
         })
+    }
+
+    /// One more needs its slot.
+    #[inline(always)]
+    pub(super) const fn hold(&mut self) {
+        self.holders += 1;
     }
 
     fn key(&self) -> GroupKey {
@@ -187,12 +195,14 @@ pub(super) struct Exchanges {
 
 impl Exchanges {
     /// How many are held.
+    #[inline(always)]
     pub(super) fn len(&self) -> usize {
         self.nodes.len() - self.free.len()
     }
 
     /// Takes an exchange with one holder, its flight; `None` if there are no
     /// more numbers.
+    #[inline(always)]
     pub(super) fn insert(&mut self, node: Node) -> Option<Slot> {
         if let Some(slot) = self.free.pop() {
             self.nodes[slot as usize] = Some(node);
@@ -205,10 +215,12 @@ impl Exchanges {
         Some(slot)
     }
 
+    #[inline(always)]
     pub(super) fn get(&self, slot: Slot) -> Option<&Node> {
         self.nodes.get(slot as usize)?.as_ref()
     }
 
+    #[inline(always)]
     pub(super) fn get_mut(&mut self, slot: Slot) -> Option<&mut Node> {
         self.nodes.get_mut(slot as usize)?.as_mut()
     }
@@ -216,18 +228,21 @@ impl Exchanges {
     /// One more needs this slot.
     pub(super) fn hold(&mut self, slot: Slot) {
         if let Some(node) = self.get_mut(slot) {
-            node.holders += 1;
+            node.hold();
         }
     }
 
     /// One less needs this slot; the last one frees it.
+    #[inline(always)]
     pub(super) fn release(&mut self, slot: Slot) {
         let Some(node) = self.get_mut(slot) else {
             return;
         };
         node.holders -= 1;
         if node.holders == 0 {
-            self.unlink(slot);
+            if node.linked {
+                self.unlink(slot);
+            }
             self.nodes[slot as usize] = None;
             self.free.push(slot);
         }
@@ -235,7 +250,11 @@ impl Exchanges {
 
     /// Makes a server's exchange findable, now or as soon as its workload
     /// makes a call.
+    #[inline(always)]
     pub(super) fn served(&mut self, slot: Slot) {
+        if self.callers.is_empty() {
+            return;
+        }
         let key = self.get(slot).map(|node| node.decided.key);
         if key.is_some_and(|key| self.callers.contains(&key)) {
             self.link(slot);

@@ -20,6 +20,7 @@ mod flights;
 mod identity;
 mod inbound;
 mod linker;
+mod sip;
 #[cfg(test)]
 mod tests;
 
