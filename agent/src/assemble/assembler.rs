@@ -2,7 +2,7 @@
 
 use super::connection::Connection;
 use super::ends::Cause;
-use super::exchange::{Exchange, Failure, Output};
+use super::exchange::{Failure, Output, Spare};
 use super::options::{Counters, Options};
 use super::sink::Sink;
 use super::table::Table;
@@ -38,13 +38,21 @@ impl Assembler {
             Some(connection) if connection.origins == record.origins => {
                 connection.touched = true;
                 match &record.event {
-                    Event::Segment(segment) => connection.segment(record, segment, sink, out),
+                    Event::Segment(segment) => {
+                        if !connection.quick_segment(record, segment, sink, out) {
+                            connection.segment(record, segment, sink, out);
+                            connection.set_pace();
+                        }
+                    }
                     Event::Closed { at } => {
                         connection.last = connection.last.max(*at);
                         connection.end(Cause::Ended, *at, sink, out);
-                        table.remove(record.socket);
+                        drop(table.remove(record.socket));
                     }
-                    _ => connection.event(record, sink, out),
+                    _ => {
+                        connection.event(record, sink, out);
+                        connection.set_pace();
+                    }
                 }
             }
             Some(_) => {
@@ -54,7 +62,9 @@ impl Assembler {
             }
             None => self.push_unknown(record, out),
         }
-        while self.sink.is_full() && self.evict(out) {}
+        if self.sink.is_full() {
+            while self.sink.is_full() && self.evict(out) {}
+        }
     }
 
     /// What the source is asked to do since the last call.
@@ -120,8 +130,22 @@ impl Assembler {
 
     /// Takes exchanges that are done with, so that the next ones need no new
     /// memory.
-    pub fn reuse(&mut self, done: &mut Vec<Box<Exchange>>) {
+    pub fn reuse(&mut self, done: &mut Spare) {
         self.sink.reuse(done);
+    }
+
+    /// One that takes no short ways.
+    #[cfg(test)]
+    pub(super) fn long_way(options: Options) -> Self {
+        let mut assembler = Self::new(options);
+        assembler.sink.long_way = true;
+        assembler
+    }
+
+    /// Segments that took a short way.
+    #[cfg(test)]
+    pub(super) const fn shortened(&self) -> u64 {
+        self.sink.shortened
     }
 
     #[inline(never)]
@@ -138,6 +162,7 @@ impl Assembler {
         }
     }
 
+    #[inline(never)]
     fn evict(&mut self, out: &mut Vec<Output>) -> bool {
         let Some(mut connection) = self.table.evict() else {
             return false;

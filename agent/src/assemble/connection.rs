@@ -5,6 +5,7 @@
 
 use super::exchange::{Opaque, Output};
 use super::pairing::{Pairing, Reply};
+use super::quick::Pace;
 use super::sink::Sink;
 use super::stream::{Call, Piece, Stream};
 use crate::capture::{Command, Record, Segment};
@@ -39,6 +40,8 @@ pub(super) struct Connection {
     pub(super) strange: Strange,
     /// A send failed and a response may still be read.
     pub(super) failed: Option<(Failure, MonoNanos)>,
+    /// What the short way may take next.
+    pub(super) pace: Pace,
 }
 
 /// Signs that a connection picked up in the middle is not HTTP.
@@ -72,6 +75,7 @@ impl Connection {
             body_of: None,
             strange: Strange::default(),
             failed: None,
+            pace: Pace::Unknown,
         }
     }
 
@@ -98,7 +102,7 @@ impl Connection {
     }
 
     /// Bytes moved.
-    #[inline(always)]
+    #[inline(never)]
     pub(super) fn segment(
         &mut self,
         record: &Record<'_>,

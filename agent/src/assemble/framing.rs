@@ -188,9 +188,7 @@ impl Connection {
             unread => {
                 let partial = matches!(unread, Parsed::Partial);
                 empty
-                    + self.unread_start(
-                        direction, rest, expected, partial, &first, call, sink, out,
-                    )
+                    + self.unread_start(direction, rest, expected, partial, &first, call, sink, out)
             }
         }
     }

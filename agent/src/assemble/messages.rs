@@ -4,8 +4,9 @@ use siphasher::sip::SipHasher13;
 use siphasher::sip128;
 
 use super::connection::Connection;
-use super::exchange::{Began, BodySize, Opaque, Output, Seed};
+use super::exchange::{Began, BodySize, Opaque, Output, Seed, Text};
 use super::pairing::{Answers, Asks, Open, Reply};
+use super::quick::texts;
 use super::sink::Sink;
 use super::stream::{Call, First, Hidden, Phase, Sizes};
 use crate::http::chunked::Chunks;
@@ -48,29 +49,18 @@ impl Connection {
         }
 
         let began = self.began(side, head, bytes, first, start, sink.serial());
-        let asks = match head.method {
-            b"HEAD" => Asks::Head,
-            b"CONNECT" => Asks::Connect,
-            _ => Asks::Any,
-        };
-        let mut exchange = sink.exchange(&began, head.minor, head.lenient);
-        exchange.text.set([
-            head.method,
-            head.target,
-            head.host,
-            head.user_agent,
-            head.request_id,
-        ]);
+        let asks = Asks::of(head.method);
+        let mut exchange = sink.spare();
+        exchange.began = began;
+        exchange.end = began.start;
+        exchange.minor_version = head.minor;
+        exchange.lenient = head.lenient;
+        exchange.text.set(texts(head));
         sink.hold(exchange.text.all().len());
         sink.counters.began += 1;
-        if sink.options.targets {
-            out.push(Output::Target(head.target.into()));
+        if !sink.options.only_finished {
+            tell(&began, head, sink, out);
         }
-        if sink.options.lines {
-            let line = Text::new(head.method, head.target, head.host, b"", b"");
-            out.push(Output::Line(Box::new(line)));
-        }
-        out.push(Output::Began(began));
         self.pairing.push(Open {
             exchange,
             asks,
@@ -343,14 +333,6 @@ impl Connection {
         start: MonoNanos,
         serial: u64,
     ) -> Began {
-        let seed = if head.context.ids.is_some() {
-            Seed::Carried
-        } else if head.request_id.is_empty() {
-            Seed::Head(SipHasher13::new().hash(bytes))
-        } else {
-            let digest = sip128::SipHasher13::new().hash(head.request_id);
-            Seed::RequestId(digest.as_u128())
-        };
         Began {
             serial,
             side,
@@ -359,7 +341,7 @@ impl Connection {
                 request: first.seq,
             },
             context: head.context,
-            seed,
+            seed: seed(head, bytes),
             owner: first.call.owner,
             pid: first.call.pid,
             local: self.local,
@@ -371,7 +353,7 @@ impl Connection {
     /// C: sequence numbers of both sides' first data bytes. The end that
     /// opened the connection counts its SYN where the kernel does.
     #[inline(always)]
-    fn conn_id(&self, side: Side) -> ConnId {
+    pub(super) fn conn_id(&self, side: Side) -> ConnId {
         let origins = self.origins;
         if !origins.known {
             return ConnId::default();
@@ -391,4 +373,37 @@ impl Connection {
             },
         }
     }
+}
+
+/// What a new trace id is made from.
+#[inline(always)]
+pub(super) fn seed(head: &RequestHead<'_>, bytes: &[u8]) -> Seed {
+    if head.context.ids.is_some() {
+        Seed::Carried
+    } else {
+        new_seed(head, bytes)
+    }
+}
+
+#[inline(never)]
+fn new_seed(head: &RequestHead<'_>, bytes: &[u8]) -> Seed {
+    if head.request_id.is_empty() {
+        Seed::Head(SipHasher13::new().hash(bytes))
+    } else {
+        let digest = sip128::SipHasher13::new().hash(head.request_id);
+        Seed::RequestId(digest.as_u128())
+    }
+}
+
+/// Says that an exchange begins.
+#[inline(never)]
+pub(super) fn tell(began: &Began, head: &RequestHead<'_>, sink: &Sink, out: &mut Vec<Output>) {
+    if sink.options.targets {
+        out.push(Output::Target(head.target.into()));
+    }
+    if sink.options.lines {
+        let line = Text::new(head.method, head.target, head.host, b"", b"");
+        out.push(Output::Line(Box::new(line)));
+    }
+    out.push(Output::Began(Box::new(*began)));
 }

@@ -34,6 +34,7 @@
 use std::collections::VecDeque;
 
 use super::exchange::{BodySize, Exchange, Failure, Output};
+use super::quick::Pace;
 use super::sink::Sink;
 use super::stream::Hidden;
 use crate::units::MonoNanos;
@@ -122,7 +123,48 @@ pub(super) enum Answers {
     Nobody,
 }
 
+impl Asks {
+    /// What a request of this method wants.
+    #[inline(always)]
+    pub(super) const fn of(method: &[u8]) -> Self {
+        match method {
+            b"HEAD" => Self::Head,
+            b"CONNECT" => Self::Connect,
+            _ => Self::Any,
+        }
+    }
+}
+
 impl Pairing {
+    /// What comes next if that is certain.
+    pub(super) fn pace(&self) -> Pace {
+        let usual = self.rare.is_none() && !self.sliding && !self.hopeless;
+        match (self.queue.front(), self.queue.len(), self.certain) {
+            (None, 0, 0) if usual && self.unasked == 0 => Pace::Request,
+            (Some(open), 1, 1) if usual && open.asks == Asks::Any => Pace::Response,
+            _ => Pace::Unknown,
+        }
+    }
+
+    /// A request at [`Pace::Request`]: what [`Pairing::push`] would do.
+    #[inline(always)]
+    pub(super) fn push_only(&mut self, open: Open) {
+        self.queue.push_back(open);
+        self.certain = 1;
+        self.contiguous += 1;
+        self.replied = false;
+        self.answered_since = false;
+    }
+
+    /// The request that is answered at [`Pace::Response`].
+    #[inline(always)]
+    pub(super) fn pop_only(&mut self) -> Option<Open> {
+        self.certain = 0;
+        self.replied = true;
+        self.answered_since = true;
+        self.queue.pop_front()
+    }
+
     #[inline(always)]
     pub(super) fn is_empty(&self) -> bool {
         self.queue.is_empty()

@@ -1,8 +1,10 @@
 //! What all connections of an assembler share.
 
-use super::exchange::{Began, BodySize, Exchange, Text};
+use super::exchange::{Began, BodySize, Exchange, Seed, Spare, Text};
 use super::options::{Counters, Options};
 use crate::capture::Command;
+use crate::http::context::TraceContext;
+use crate::units::{MonoNanos, OwnerId, Side, WireId};
 
 /// Commands that wait at most; they only save work.
 const MAX_COMMANDS: usize = 4096;
@@ -19,8 +21,14 @@ pub(super) struct Sink {
     /// Bytes held for incomplete heads and open exchanges.
     pub(super) held: usize,
     /// Exchanges that nobody needs any more: memory for the next ones.
-    spare: Vec<Box<Exchange>>,
+    spare: Spare,
     serial: u64,
+    /// For tests: segments go the long way only.
+    #[cfg(test)]
+    pub(super) long_way: bool,
+    /// For tests: segments that went the short way.
+    #[cfg(test)]
+    pub(super) shortened: u64,
 }
 
 impl Sink {
@@ -37,26 +45,24 @@ impl Sink {
         self.serial
     }
 
-    /// An exchange that begins, its text being whatever it was.
+    /// An exchange to be filled: it has no response, no body and no failure;
+    /// `began`, `end`, the version and the text are left from another one.
     #[inline(always)]
-    pub(super) fn exchange(&mut self, began: &Began, minor: u8, lenient: bool) -> Box<Exchange> {
+    pub(super) fn spare(&mut self) -> Box<Exchange> {
         let Some(mut exchange) = self.spare.pop() else {
-            return fresh(began, minor, lenient);
+            return blank();
         };
-        exchange.began = *began;
         exchange.first_byte = None;
-        exchange.end = began.start;
         exchange.status = None;
-        exchange.minor_version = minor;
         exchange.request_body = BodySize::default();
         exchange.response_body = BodySize::default();
         exchange.failure = None;
-        exchange.lenient = lenient;
+        exchange.lenient = false;
         exchange
     }
 
     /// Keeps the memory of exchanges that are done with.
-    pub(super) fn reuse(&mut self, done: &mut Vec<Box<Exchange>>) {
+    pub(super) fn reuse(&mut self, done: &mut Spare) {
         let room = MAX_SPARE.saturating_sub(self.spare.len());
         done.truncate(room);
         self.spare.append(done);
@@ -85,18 +91,29 @@ impl Sink {
     }
 }
 
-#[cold]
-fn fresh(began: &Began, minor: u8, lenient: bool) -> Box<Exchange> {
+#[inline(never)]
+fn blank() -> Box<Exchange> {
     Box::new(Exchange {
-        began: *began,
+        began: Began {
+            serial: 0,
+            side: Side::Server,
+            wire: WireId::default(),
+            context: TraceContext::default(),
+            seed: Seed::Carried,
+            owner: OwnerId(0),
+            pid: 0,
+            local: None,
+            peer: None,
+            start: MonoNanos(0),
+        },
         text: Text::default(),
         first_byte: None,
-        end: began.start,
+        end: MonoNanos(0),
         status: None,
-        minor_version: minor,
+        minor_version: 1,
         request_body: BodySize::default(),
         response_body: BodySize::default(),
         failure: None,
-        lenient,
+        lenient: false,
     })
 }

@@ -9,12 +9,13 @@ use std::time::Instant;
 use hashbrown::HashMap;
 use rustc_hash::FxBuildHasher;
 
-use crate::assemble::{Began, Exchange, Output};
+use crate::assemble::{Began, Exchange, Output, Spare};
 use crate::export::Exporter;
 use crate::identify::Identify;
 use crate::ledger::{self, Dropped, Ledger, NotSampled};
 use crate::link::{
-    Backend, ClockOffset, Decided, IdentityKey, Limits, Linked, Linker, Minter, Timing, TraceWidth,
+    Backend, ClockOffset, Decided, Identity, IdentityKey, Limits, Linked, Linker, Minter, Timing,
+    TraceWidth, alone,
 };
 use crate::policy::{NotSelected, OwnerVerdict, Selection};
 use crate::sample::{DecidedBy, Sampler, decide};
@@ -56,12 +57,14 @@ pub struct Pipeline<I> {
     /// Of the request that begins next, if paths decide anything.
     target: Option<Box<[u8]>>,
     /// Exchanges whose spans are out: memory for the next ones.
-    done: Vec<Box<Exchange>>,
+    done: Spare,
+    clock: ClockOffset,
+    /// Exchanges come when they are over only.
+    only_finished: bool,
 }
 
 /// Exchanges that are kept for [`Pipeline::done`].
 const MAX_DONE: usize = 1024;
-
 
 /// Why an exchange yields no span.
 #[derive(Clone, Copy, Debug)]
@@ -90,7 +93,9 @@ impl<I: Identify> Pipeline<I> {
             refused: HashMap::default(),
             on_ignored: None,
             target: None,
-            done: Vec::new(),
+            done: Spare::new(),
+            clock,
+            only_finished: false,
         }
     }
 
@@ -107,11 +112,18 @@ impl<I: Identify> Pipeline<I> {
 
     /// Sets the calendar anew.
     pub fn set_clock(&mut self, clock: ClockOffset) {
+        self.clock = clock;
         self.linker.set_clock(clock);
     }
 
+    /// Only servers are observed, so that nothing is linked and nobody has to
+    /// be told of an exchange before it is over.
+    pub const fn only_finished(&mut self) {
+        self.only_finished = true;
+    }
+
     /// Exchanges that nobody needs any more, for the assembler to use again.
-    pub const fn done(&mut self) -> &mut Vec<Box<Exchange>> {
+    pub const fn done(&mut self) -> &mut Spare {
         &mut self.done
     }
 
@@ -122,6 +134,7 @@ impl<I: Identify> Pipeline<I> {
             Output::Target(target) => self.target = Some(target),
             Output::Line(_) => {}
             Output::Began(began) => self.began(&began),
+            Output::Finished(exchange) if self.only_finished => self.alone(exchange),
             Output::Finished(exchange) => self.finished(exchange),
             Output::Opaque {
                 owner,
@@ -146,9 +159,7 @@ impl<I: Identify> Pipeline<I> {
         } = self;
         linker.advance(now, |linked| {
             export(exporters, ledger, &linked);
-            if done.len() < MAX_DONE {
-                done.push(linked.span.exchange);
-            }
+            keep(done, linked.span.exchange);
         });
     }
 
@@ -179,14 +190,21 @@ impl<I: Identify> Pipeline<I> {
         }
     }
 
+    #[inline(never)]
     fn began(&mut self, began: &Began) {
         let target = self.target.take().unwrap_or_default();
-        if let Err(reason) = self.admit(began, &target) {
+        let held = self.judge(began, &target).and_then(|(identity, decided)| {
+            let held = self.linker.began(began, identity, decided);
+            held.map_err(|_full| Refused::Dropped(Dropped::Overload))
+        });
+        if let Err(reason) = held {
             self.refused.insert(began.serial, reason);
         }
     }
 
-    fn admit(&mut self, began: &Began, target: &[u8]) -> Result<(), Refused> {
+    /// Whether an exchange is reported, and what is known of it then.
+    #[inline(always)]
+    fn judge(&mut self, began: &Began, target: &[u8]) -> Result<(Identity, Decided), Refused> {
         let local = began.local.map(|local| local.ip);
         let Some(known) = self
             .identify
@@ -229,19 +247,39 @@ impl<I: Identify> Pipeline<I> {
             sampler: verdict.tag,
             peer_observed: false,
         };
-        self.linker
-            .began(began, identity, decided)
-            .map_err(|_full| Refused::Dropped(Dropped::Overload))
+        Ok((identity, decided))
     }
 
+    /// An exchange that is linked with nothing.
+    #[inline(always)]
+    fn alone(&mut self, exchange: Box<Exchange>) {
+        self.ledger.exchanges.observed.add(1);
+        match self.judge(&exchange.began, exchange.text.target()) {
+            Ok((identity, decided)) => {
+                let linked = alone(exchange, &identity, decided, self.clock);
+                export(&mut self.exporters, &self.ledger, &linked);
+                keep(&mut self.done, linked.span.exchange);
+            }
+            Err(reason) => self.account(Some(reason)),
+        }
+    }
+
+    #[inline(never)]
     fn finished(&mut self, exchange: Box<Exchange>) {
         self.ledger.exchanges.observed.add(1);
         let serial = exchange.began.serial;
         if self.linker.finished(exchange).is_ok() {
             return;
         }
+        let reason = self.refused.remove(&serial);
+        self.account(reason);
+    }
+
+    /// An exchange yields no span.
+    #[inline(never)]
+    fn account(&self, reason: Option<Refused>) {
         let exchanges = &self.ledger.exchanges;
-        match self.refused.remove(&serial) {
+        match reason {
             Some(Refused::NotSelected(reason)) => exchanges.not_selected.add(in_ledger(reason), 1),
             Some(Refused::NotSampled(reason)) => exchanges.not_sampled.add(reason, 1),
             Some(Refused::Dropped(reason)) => exchanges.dropped.add(reason, 1),
@@ -250,6 +288,15 @@ impl<I: Identify> Pipeline<I> {
     }
 }
 
+/// Keeps the memory of a span that is out.
+#[inline(always)]
+fn keep(done: &mut Spare, exchange: Box<Exchange>) {
+    if done.len() < MAX_DONE {
+        done.push(exchange);
+    }
+}
+
+#[inline(always)]
 fn export(exporters: &mut [Box<dyn Exporter>], ledger: &Ledger, linked: &Linked) {
     ledger.exchanges.spans.add(1);
     ledger

@@ -88,6 +88,7 @@ pub(super) fn assembler(settings: &Settings) -> assemble::Options {
         limits: assemble::Limits::default(),
         targets: !settings.capture.selection.exclude_paths.is_empty(),
         lines: false,
+        only_finished: false,
     }
 }
 

@@ -26,7 +26,8 @@ pub(super) fn run(args: &ReplayArgs) -> Result<(), RunError> {
         file: args.file.display().to_string(),
         source,
     };
-    let mut source = PcapSource::open(&args.file, args.observe.into()).map_err(pcap)?;
+    let observe = args.observe.into();
+    let mut source = PcapSource::open(&args.file, observe).map_err(pcap)?;
     let ledger = Ledger::new();
     let runtime = runtime()?;
     runtime.block_on(async {
@@ -44,14 +45,19 @@ pub(super) fn run(args: &ReplayArgs) -> Result<(), RunError> {
         });
         let identify = AddressIdentifier::new(settings.agent.service.clone(), node);
         let mut pipeline = Pipeline::new(
-            plan::pipeline(&settings, timing(args.observe.into())),
+            plan::pipeline(&settings, Timing::default()),
             identify,
             exporters,
             Arc::clone(&ledger),
             // A capture has calendar times.
             ClockOffset(0),
         );
-        let mut assembler = Assembler::new(plan::assembler(&settings));
+        let mut options = plan::assembler(&settings);
+        if observe == Observe::Server {
+            options.only_finished = true;
+            pipeline.only_finished();
+        }
+        let mut assembler = Assembler::new(options);
         let mut outputs = Vec::new();
         let mut now = MonoNanos::default();
         let mut expired_at = now;
@@ -92,19 +98,6 @@ pub(super) fn run(args: &ReplayArgs) -> Result<(), RunError> {
         tracing::debug!("{}", ledger.snapshot().summary());
         Ok(())
     })
-}
-
-/// How long exchanges are held: where only servers are observed there is no
-/// other half to wait for, and no call that looks for its parent.
-fn timing(observe: Observe) -> Timing {
-    match observe {
-        Observe::Server => Timing {
-            settle: 0,
-            grace: 0,
-            unclaimed: 0,
-        },
-        Observe::Client | Observe::Both => Timing::default(),
-    }
 }
 
 fn hand_over(

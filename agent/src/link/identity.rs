@@ -17,12 +17,12 @@ pub const PUBLISHED_KEY: [u8; 16] = [
     0xb8, 0xe1, 0xf2, 0x58, 0xfc, 0x89, 0x1d, 0x34, 0x44, 0xb5, 0x90, 0x69, 0xaf, 0x5c, 0x2e, 0x30,
 ];
 
-/// First byte of what is hashed for a hop.
-const DOMAIN_HOP: u64 = b'h' as u64;
-/// First byte of what is hashed for a trace id from `x-request-id`.
-const DOMAIN_REQUEST_ID: u64 = b'r' as u64;
-/// First byte of what is hashed for a trace id of a request that says nothing.
-const DOMAIN_HEAD: u64 = b't' as u64;
+/// What tells a hop from other hashes, behind Q.
+const DOMAIN_HOP: u64 = (b'h' as u64) << 32;
+/// What tells a trace id from `x-request-id`.
+const DOMAIN_REQUEST_ID: u64 = (b'r' as u64) << 32;
+/// What tells a trace id of a request that says nothing.
+const DOMAIN_HEAD: u64 = (b't' as u64) << 32;
 
 /// The hash key, equal on all nodes whose spans shall join.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -125,7 +125,7 @@ impl Minter {
 
     /// The ids of an exchange (rules 1 and 2).
     #[must_use]
-    #[inline]
+    #[inline(always)]
     pub fn mint(&self, began: &Began, width: TraceWidth) -> Identity {
         let (trace, carried) = match began.context.ids {
             Some(ids) => (ids.trace, Some(ids.span)),
@@ -145,38 +145,39 @@ impl Minter {
     /// the second id. The halves of SipHash-128 are as independent as two
     /// hashes in two domains, at the price of one.
     ///
-    /// Hashed are 40 bytes, numbers little-endian: `'h'`, whether S is there
-    /// (1 or 0), two zeros, Q (4), T (its upper half and its lower, 8 each), S
-    /// or zeros (8), the client's origin, the server's origin (4 each).
+    /// Hashed are 38 bytes, numbers little-endian: T (its upper half and its
+    /// lower, 8 each), S or zeros (8), the client's origin, the server's origin,
+    /// Q (4 each), `'h'`, whether S is there (1 or 0).
     #[inline(always)]
     fn hop(&self, trace: TraceId, carried: Option<SpanId>, wire: WireId) -> (SpanId, SpanId) {
-        let (first, second) = self.hasher.hash([
-            DOMAIN_HOP | u64::from(carried.is_some()) << 8 | request(wire),
-            trace.high(),
-            trace.low(),
-            carried.map_or(0, SpanId::get),
-            origins(wire),
-        ]);
+        let (first, second) = self.hasher.hash(
+            [
+                trace.high(),
+                trace.low(),
+                carried.map_or(0, SpanId::get),
+                origins(wire),
+            ],
+            request(wire) | DOMAIN_HOP | u64::from(carried.is_some()) << 40,
+        );
         (never_zero(first).into(), never_zero(second).into())
     }
 
-    /// Hashed are, numbers little-endian: `'r'`, seven zeros and the digest of
-    /// `x-request-id` (16), or `'t'`, three zeros, Q, the client's origin, the
-    /// server's origin (4 each) and the digest of the head (8).
+    /// Hashed are, numbers little-endian: the digest of `x-request-id` (16),
+    /// four zeros, `'r'` and a zero; or the digest of the head (8), the client's
+    /// origin, the server's origin, Q (4 each), `'t'` and a zero.
     #[inline(never)]
     fn new_trace(&self, seed: Seed, wire: WireId, width: TraceWidth) -> TraceId {
         let (low, high) = match seed {
-            Seed::RequestId(digest) => {
-                self.hasher
-                    .hash([DOMAIN_REQUEST_ID, digest as u64, (digest >> 64) as u64])
-            }
+            Seed::RequestId(digest) => self
+                .hasher
+                .hash([digest as u64, (digest >> 64) as u64], DOMAIN_REQUEST_ID),
             Seed::Head(_) | Seed::Carried => {
                 let digest = match seed {
                     Seed::Head(digest) => digest,
                     _ => 0,
                 };
                 self.hasher
-                    .hash([DOMAIN_HEAD | request(wire), origins(wire), digest])
+                    .hash([digest, origins(wire)], request(wire) | DOMAIN_HEAD)
             }
         };
         let high = match width {
@@ -188,9 +189,9 @@ impl Minter {
     }
 }
 
-/// Q, in the upper half of a word.
+/// Q, in the lower half of a word.
 const fn request(wire: WireId) -> u64 {
-    (wire.request.0 as u64) << 32
+    wire.request.0 as u64
 }
 
 /// C as a word.

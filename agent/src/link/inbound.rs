@@ -88,31 +88,8 @@ impl Node {
     /// because children refer to them.
     #[inline(always)]
     pub(super) fn server_ids(&mut self) -> SpanIds {
-        let Identity {
-            carried,
-            hop,
-            second,
-            ..
-        } = self.identity;
-        *self.resolved.get_or_insert(if !self.observed {
-            SpanIds {
-                id: second,
-                parent: carried,
-                shared: false,
-            }
-        } else if self.decided.shared_spans {
-            SpanIds {
-                id: hop,
-                parent: carried,
-                shared: true,
-            }
-        } else {
-            SpanIds {
-                id: second,
-                parent: Some(hop),
-                shared: false,
-            }
-        })
+        let ids = || server_ids(&self.identity, &self.decided, self.observed);
+        *self.resolved.get_or_insert_with(ids)
     }
 
     /// One more needs its slot.
@@ -147,6 +124,36 @@ impl Node {
                 .end
                 .is_none_or(|end| MonoNanos(end.0.saturating_add(grace)) >= client.start)
             && self.identity.trace.same_trace(client.identity.trace)
+    }
+}
+
+/// The ids of a server's span (rule 4), `observed` if its client half is.
+#[inline(always)]
+pub(super) fn server_ids(identity: &Identity, decided: &Decided, observed: bool) -> SpanIds {
+    let Identity {
+        carried,
+        hop,
+        second,
+        ..
+    } = *identity;
+    if !observed {
+        SpanIds {
+            id: second,
+            parent: carried,
+            shared: false,
+        }
+    } else if decided.shared_spans {
+        SpanIds {
+            id: hop,
+            parent: carried,
+            shared: true,
+        }
+    } else {
+        SpanIds {
+            id: second,
+            parent: Some(hop),
+            shared: false,
+        }
     }
 }
 

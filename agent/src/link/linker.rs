@@ -1,15 +1,14 @@
 //! Finds the other half and the parent of every exchange.
 
 use std::collections::VecDeque;
-use std::sync::Arc;
 
 use hashbrown::{HashMap, hash_map::Entry};
 
+use super::alone::linked;
 use super::flights::Flights;
 use super::inbound::{Exchanges, Found, Node, Slot, SpanIds};
-use super::{Backend, ClockOffset, Decided, Identity, Linked, duration_micros};
+use super::{Backend, ClockOffset, Decided, Identity, Linked};
 use crate::assemble::{Began, Exchange};
-use crate::export::Span;
 use crate::units::{MonoNanos, Side, SpanId};
 
 /// How long things are waited for, in nanoseconds of record time.
@@ -305,36 +304,25 @@ impl Linker {
     fn resolve(&mut self, settling: Settling) -> Option<Linked> {
         let Settling { slot, exchange, .. } = settling;
         let node = self.exchanges.get_mut(slot)?;
-        let (ids, hop) = match node.side {
+        let ids = match node.side {
             Side::Server => {
                 node.emitted = true;
-                (node.server_ids(), node.identity.hop)
+                let (ids, hop) = (node.server_ids(), node.identity.hop);
+                if self.clients {
+                    self.forget_half(hop, Half::Server(slot));
+                }
+                ids
             }
-            Side::Client => {
-                let ids = self.client_ids(slot)?;
-                (ids, ids.id)
-            }
+            Side::Client => self.client_ids(slot)?,
         };
-        if self.clients {
-            self.forget_half(hop, Half::Server(slot));
-        }
-        let node = self.exchanges.get_mut(slot)?;
-        let linked = Linked {
-            backend: node.decided.backend,
-            span: Span {
-                trace: node.identity.trace,
-                id: ids.id,
-                parent: ids.parent,
-                shared: ids.shared,
-                debug: node.decided.debug,
-                sampler: node.decided.sampler.filter(|_| parent.is_none() && !shared),
-                timestamp: self.offset.micros(exchange.began.start),
-                first_byte: exchange.first_byte.map(|at| self.offset.micros(at)),
-                duration: duration_micros(exchange.began.start, exchange.end),
-                workload: Arc::clone(&node.decided.workload),
-                exchange,
-            },
-        };
+        let node = self.exchanges.get(slot)?;
+        let linked = linked(
+            exchange,
+            &node.identity,
+            node.decided.clone(),
+            ids,
+            self.offset,
+        );
         self.exchanges.release(slot);
         Some(linked)
     }

@@ -1,6 +1,6 @@
 //! Hexadecimal ids of any case, as headers carry them.
 
-use wide::{i8x16, i16x8, u8x16};
+use wide::{i16x8, u8x16};
 
 use crate::units::{SpanId, TraceId};
 
@@ -27,18 +27,16 @@ fn fewer(digits: &[u8]) -> Option<u64> {
 /// Sixteen digits at once.
 #[inline(always)]
 fn sixteen(digits: &[u8; 16]) -> Option<u64> {
-    let all = |byte: u8| i8x16::splat(byte.cast_signed());
-    // Signed, so that bytes above ASCII are no digits.
-    let digits = i8x16::new(digits.map(u8::cast_signed));
-    let folded = digits | all(0x20);
-    let letters = digits.simd_gt(all(b'9'));
-    let is_digit = digits.simd_gt(all(b'0' - 1)) & !letters;
-    let is_letter = folded.simd_gt(all(b'a' - 1)) & folded.simd_lt(all(b'f' + 1)) & letters;
-    if (is_digit | is_letter).to_bitmask() != 0xffff {
+    let all = u8x16::splat;
+    let digits = u8x16::new(*digits);
+    let decimals = digits - all(b'0');
+    let letters = (digits | all(0x20)) - all(b'a');
+    let is_decimal = decimals.simd_eq(decimals.min(all(9)));
+    let is_letter = letters.simd_eq(letters.min(all(5)));
+    if (is_decimal | is_letter).to_bitmask() != 0xffff {
         return None;
     }
-    // The letters' low nibbles begin at 1.
-    let values = (digits & all(0x0f)) + (letters & all(9));
+    let values = (decimals & is_decimal) | ((letters + all(10)) & is_letter);
     // In each pair the first is the higher one.
     let pairs: i16x8 = wide::bytemuck::cast(values);
     let bytes = (pairs << 4 | pairs >> 8) & i16x8::splat(0xff);
@@ -47,7 +45,17 @@ fn sixteen(digits: &[u8; 16]) -> Option<u64> {
 }
 
 /// A trace id of 1 to 32 digits; up to 16 make a 64-bit one, zero makes none.
+#[inline(always)]
 pub(super) fn trace(digits: &[u8]) -> Option<TraceId> {
+    if let Ok(digits) = <&[u8; 32]>::try_from(digits) {
+        let (high, low) = digits.split_first_chunk()?;
+        return TraceId::new(sixteen(high)?, sixteen(low.first_chunk()?)?);
+    }
+    shorter_trace(digits)
+}
+
+#[inline(never)]
+fn shorter_trace(digits: &[u8]) -> Option<TraceId> {
     match digits.len().checked_sub(16) {
         None | Some(0) => TraceId::new(0, number(digits)?),
         Some(upper) => {
@@ -58,6 +66,7 @@ pub(super) fn trace(digits: &[u8]) -> Option<TraceId> {
 }
 
 /// A span id of 1 to 16 digits; zero makes none.
+#[inline(always)]
 pub(super) fn span(digits: &[u8]) -> Option<SpanId> {
     SpanId::new(number(digits)?)
 }

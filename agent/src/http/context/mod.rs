@@ -134,7 +134,7 @@ pub enum Name {
 /// them.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Headers<'a> {
-    values: [&'a [u8]; 8],
+    values: [Option<&'a [u8]>; 8],
     /// A bit for each [`Name`] that came.
     seen: u8,
 }
@@ -154,17 +154,14 @@ impl<'a> Headers<'a> {
         if self.seen & bit(name) == 0
             && let Some(slot) = self.values.get_mut(name as usize)
         {
-            *slot = value;
+            *slot = Some(value);
             self.seen |= bit(name);
         }
     }
 
     #[inline(always)]
     fn get(&self, name: Name) -> Option<&'a [u8]> {
-        if self.seen & bit(name) == 0 {
-            return None;
-        }
-        self.values.get(name as usize).copied()
+        self.values.get(name as usize).copied().flatten()
     }
 }
 

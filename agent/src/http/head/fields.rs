@@ -1,5 +1,6 @@
 //! One pass over the headers of a head: what matters is kept as slices.
 
+use super::Framing;
 use crate::http::context::{Headers, Name};
 
 /// The headers that matter, first value of each without blanks around it, and
@@ -12,8 +13,14 @@ pub(super) struct Fields<'a> {
     pub(super) request_id: &'a [u8],
     pub(super) context: Headers<'a>,
     pub(super) expects_continue: bool,
-    pub(super) length: Option<u64>,
-    pub(super) coding: Coding,
+    pub(super) body: BodyFields,
+}
+
+/// What the headers say of the body.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct BodyFields {
+    length: Option<u64>,
+    coding: Coding,
     /// A length that no number can be made of, or two that differ.
     pub(super) bad_length: bool,
 }
@@ -91,20 +98,36 @@ impl<'a> Fields<'a> {
             }
             // RFC 9110 section 10.1.1.
             Known::Expect => self.expects_continue |= value.eq_ignore_ascii_case(b"100-continue"),
-            Known::ContentLength => self.content_length(value),
-            Known::TransferEncoding => self.transfer_encoding(value),
+            Known::ContentLength => self.body.content_length(value),
+            Known::TransferEncoding => self.body.transfer_encoding(value),
+        }
+    }
+}
+
+impl BodyFields {
+    /// The framing.
+    #[inline(always)]
+    pub(super) const fn said(&self) -> Framing {
+        match (self.coding, self.length) {
+            (Coding::Chunked, _) => Framing::Chunked,
+            (Coding::Other, _) => Framing::Undelimited,
+            (Coding::None, Some(length)) => Framing::Length(length),
+            (Coding::None, None) => Framing::Unsaid,
         }
     }
 
     /// RFC 9112 section 6.3, rule 5: equal values of a list are one; others
     /// are an error, of which the first value is kept.
-    fn content_length(&mut self, value: &[u8]) {
-        if self.length.is_none()
-            && let Some(length) = decimal(value)
-        {
-            self.length = Some(length);
-            return;
+    #[inline(always)]
+    pub(super) fn content_length(&mut self, value: &[u8]) {
+        match short_decimal(value) {
+            Some(length) if self.length.is_none() => self.length = Some(length),
+            _ => self.unusual_length(value),
         }
+    }
+
+    #[cold]
+    fn unusual_length(&mut self, value: &[u8]) {
         for part in value.split(|&byte| byte == b',') {
             let length = decimal(part.trim_ascii());
             if length.is_none() || self.length.is_some_and(|known| Some(known) != length) {
@@ -116,7 +139,7 @@ impl<'a> Fields<'a> {
 
     /// The last coding of the last header frames the body (RFC 9112 section
     /// 6.1); `identity` is what RFC 2616 called none.
-    fn transfer_encoding(&mut self, value: &[u8]) {
+    pub(super) fn transfer_encoding(&mut self, value: &[u8]) {
         if value.eq_ignore_ascii_case(b"chunked") {
             self.coding = Coding::Chunked;
             return;
@@ -130,6 +153,23 @@ impl<'a> Fields<'a> {
             }
         }
     }
+}
+
+/// A number of so few digits that it cannot be too large.
+#[inline(always)]
+fn short_decimal(digits: &[u8]) -> Option<u64> {
+    if digits.is_empty() || digits.len() > 18 {
+        return None;
+    }
+    let mut number = 0;
+    for &digit in digits {
+        let digit = digit.wrapping_sub(b'0');
+        if digit > 9 {
+            return None;
+        }
+        number = number * 10 + u64::from(digit);
+    }
+    Some(number)
 }
 
 fn decimal(digits: &[u8]) -> Option<u64> {

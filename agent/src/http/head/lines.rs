@@ -7,7 +7,7 @@ const BLOCK: usize = 64;
 
 /// Goes through bytes line by line; a bare LF ends a line too (RFC 9112
 /// section 2.2).
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(super) struct Lines<'a> {
     bytes: &'a [u8],
     /// Where the next line begins.
@@ -29,9 +29,15 @@ impl<'a> Lines<'a> {
         }
     }
 
-    /// The next line without its end; `None` if its end is not there.
+    /// The first bytes of the next line, and of what is behind it.
     #[inline(always)]
-    pub(super) fn next(&mut self) -> Option<&'a [u8]> {
+    pub(super) fn peek<const N: usize>(&self) -> Option<&'a [u8; N]> {
+        self.bytes.get(self.at..)?.first_chunk()
+    }
+
+    /// Passes over the next line; `None` if its end is not there.
+    #[inline(always)]
+    pub(super) fn pass(&mut self) -> Option<()> {
         while self.feeds == 0 {
             self.block += BLOCK;
             if self.block >= self.bytes.len() {
@@ -39,14 +45,18 @@ impl<'a> Lines<'a> {
             }
             self.feeds = feeds(self.bytes, self.block);
         }
-        let feed = self.block + self.feeds.trailing_zeros() as usize;
+        self.at = self.block + self.feeds.trailing_zeros() as usize + 1;
         self.feeds &= self.feeds - 1;
-        let line = self.bytes.get(self.at..feed)?;
-        self.at = feed + 1;
-        Some(match line {
-            [line @ .., b'\r'] => line,
-            _ => line,
-        })
+        Some(())
+    }
+
+    /// Passes over the next line, and gives it without its LF, from its byte
+    /// number `from` on; `None` if its LF is not there, or before that byte.
+    #[inline(always)]
+    pub(super) fn next_from(&mut self, from: usize) -> Option<&'a [u8]> {
+        let start = self.at + from;
+        self.pass()?;
+        self.bytes.get(start..self.at - 1)
     }
 
     /// Bytes of the lines so far, their ends included.
@@ -57,39 +67,36 @@ impl<'a> Lines<'a> {
 }
 
 /// A bit for each LF of the block that begins at `block`.
-#[inline(always)]
+#[inline(never)]
 fn feeds(bytes: &[u8], block: usize) -> u64 {
-    let rest = bytes.get(block..).unwrap_or_default();
-    match rest.first_chunk::<BLOCK>() {
-        Some(whole) => {
-            let (parts, _) = whole.as_chunks();
-            let mut bits = 0;
-            for (place, part) in parts.iter().enumerate() {
-                bits |= feeds_of(part) << (16 * place);
-            }
-            bits
-        }
-        None => feeds_of_last(bytes, rest),
+    let Some(rest) = bytes.get(block..).filter(|rest| !rest.is_empty()) else {
+        return 0;
+    };
+    match (rest.first_chunk(), bytes.last_chunk()) {
+        (Some(whole), _) => feeds_of_block(whole),
+        // Looks once more at bytes before.
+        (None, Some(last)) => feeds_of_block(last) >> (BLOCK - rest.len()),
+        (None, None) => feeds_of_few(rest),
     }
 }
 
-/// The same of the last block, of less than 64 bytes.
-#[inline(never)]
-fn feeds_of_last(bytes: &[u8], rest: &[u8]) -> u64 {
-    let (parts, left) = rest.as_chunks();
-    let mut bits = 0;
+#[inline(always)]
+fn feeds_of_block(block: &[u8; BLOCK]) -> u64 {
+    let (parts, _) = block.as_chunks();
+    let mut feeds = 0;
     for (place, part) in parts.iter().enumerate() {
-        bits |= feeds_of(part) << (16 * place);
+        feeds |= feeds_of(part) << (16 * place);
     }
-    let last = match bytes.last_chunk() {
-        // Looks once more at bytes before.
-        Some(last) => (feeds_of(last) << left.len()) >> 16,
-        None => (0..)
-            .zip(left)
-            .map(|(place, &byte)| u64::from(byte == b'\n') << place)
-            .sum(),
-    };
-    bits | last << (16 * parts.len())
+    feeds
+}
+
+/// The same of bytes that are shorter than any usual head.
+#[inline(never)]
+fn feeds_of_few(bytes: &[u8]) -> u64 {
+    (0..)
+        .zip(bytes)
+        .map(|(place, &byte)| u64::from(byte == b'\n') << place)
+        .sum()
 }
 
 #[inline(always)]
@@ -98,21 +105,35 @@ fn feeds_of(part: &[u8; 16]) -> u64 {
     u64::from(equal.to_bitmask())
 }
 
-/// How many bytes come before the first one that is no visible ASCII
-/// character; `None` if there is none, or bytes are too few to look at them
-/// together. (DEL counts as visible.)
+/// Whether the first `len` bytes are visible ASCII characters and the next one
+/// is not. (DEL counts as visible.) Also false if bytes are too few to look at
+/// them together.
 #[inline(always)]
-pub(super) fn word(bytes: &[u8]) -> Option<usize> {
+pub(super) fn is_word(bytes: &[u8], len: usize) -> bool {
+    match bytes.first_chunk() {
+        Some(part) if len < 16 => invisible(part).trailing_zeros() as usize == len,
+        _ => is_long_word(bytes, len),
+    }
+}
+
+#[inline(never)]
+fn is_long_word(bytes: &[u8], len: usize) -> bool {
     let (parts, _) = bytes.as_chunks();
     for (place, part) in (0..).zip(parts) {
-        // Signed, so that bytes above ASCII are below zero.
-        let visible = vector(part).simd_gt(i8x16::splat(b' '.cast_signed()));
-        let others = visible.to_bitmask() ^ 0xffff;
+        let others = invisible(part);
         if others != 0 {
-            return Some(place * 16 + others.trailing_zeros() as usize);
+            return place * 16 + others.trailing_zeros() as usize == len;
         }
     }
-    None
+    false
+}
+
+/// A bit for each byte that is no visible ASCII character.
+#[inline(always)]
+fn invisible(part: &[u8; 16]) -> u32 {
+    // Signed, so that bytes above ASCII are below zero.
+    let visible = vector(part).simd_gt(i8x16::splat(b' '.cast_signed()));
+    visible.to_bitmask() ^ 0xffff
 }
 
 #[inline(always)]
@@ -136,12 +157,12 @@ mod tests {
             let mut lines = Lines::new(&bytes);
             let mut passed = 0;
             for line in bytes.split_inclusive(|&byte| byte == b'\n') {
-                let wanted = line.strip_suffix(b"\n").map(|line| line.strip_suffix(b"\r").unwrap_or(line));
-                prop_assert_eq!(lines.next(), wanted);
-                passed += if wanted.is_some() { line.len() } else { 0 };
+                let wanted = line.strip_suffix(b"\n");
+                prop_assert_eq!(lines.next_from(0), wanted);
+                passed += wanted.map_or(0, |_| line.len());
                 prop_assert_eq!(lines.passed(), passed);
             }
-            prop_assert_eq!(lines.next(), None);
+            prop_assert_eq!(lines.next_from(0), None);
         }
 
         #[test]
@@ -153,7 +174,9 @@ mod tests {
             let mut bytes = word_bytes.clone();
             bytes.push(end);
             bytes.extend(rest);
-            prop_assert_eq!(word(&bytes), Some(word_bytes.len()));
+            prop_assert!(is_word(&bytes, word_bytes.len()));
+            prop_assert!(!is_word(&bytes, word_bytes.len() + 1));
+            prop_assert!(word_bytes.is_empty() || !is_word(&bytes, word_bytes.len() - 1));
         }
     }
 }

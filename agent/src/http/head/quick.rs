@@ -6,8 +6,8 @@
 //! `httparse`; of heads that `httparse` accepts, both say the same (a test
 //! says so).
 
-use super::fields::{Fields, Known, Text};
-use super::lines::{Lines, word};
+use super::fields::{BodyFields, Fields, Known, Text};
+use super::lines::{Lines, is_word};
 use super::{RequestHead, ResponseHead};
 use crate::http::context::{Name, Order};
 
@@ -15,33 +15,43 @@ use crate::http::context::{Name, Order};
 #[inline(always)]
 pub(super) fn request(bytes: &[u8], order: Order) -> Option<RequestHead<'_>> {
     let mut lines = Lines::new(bytes);
-    let line = lines.next()?;
-    let space = word(bytes)?;
-    let (method, behind) = bytes.split_at_checked(space)?;
-    let (b' ', behind) = behind.split_first()? else {
-        return None;
+    let line = match lines.next_from(0)? {
+        [line @ .., b'\r'] => line,
+        line => line,
     };
-    let (target, version) = behind.split_at_checked(word(behind)?)?;
+    let (start, version) = line.split_last_chunk::<9>()?;
     let minor = minor(version)?;
-    if line.len() != space + 1 + target.len() + VERSION || target.is_empty() || !is_plain(method) {
+    let method = method(start)?;
+    let target = start.get(method + 1..)?;
+    if target.is_empty() || !is_word(bytes.get(method + 1..)?, target.len()) {
         return None;
     }
+    let method = start.get(..method)?;
     let mut fields = Fields::default();
     loop {
-        let line = lines.next()?;
-        if line.is_empty() {
-            break;
+        let folded = lines.peek().map_or(0, four);
+        match folded {
+            X_B3 => b3(&mut lines, &mut fields)?,
+            HOST if matches!(lines.peek(), Some([_, _, _, _, b':'])) => {
+                fields.take(Known::Text(Text::Host), value(&mut lines, 5)?);
+            }
+            USER | X_RE => lines = text(lines, &mut fields)?,
+            CONT | TRAN => framing(folded, &mut lines, &mut fields.body)?,
+            B3 | TRAC | UBER | EXPE => lines = rare(folded, lines, &mut fields)?,
+            HOST => return None,
+            _ if is_name(folded) => lines.pass()?,
+            _ => break,
         }
-        request_header(line, &mut fields)?;
     }
-    Some(fields.into_request(method, target, minor, lines.passed(), order))
+    end(&mut lines)?;
+    Some(fields.request_head(method, target, minor, lines.passed(), order))
 }
 
 /// A response head, if it is complete and plain.
 #[inline(always)]
 pub(super) fn response(bytes: &[u8]) -> Option<ResponseHead> {
     let mut lines = Lines::new(bytes);
-    let (start, reason) = lines.next()?.split_first_chunk::<12>()?;
+    let start = bytes.first_chunk::<12>()?;
     let (version, status) = start.split_first_chunk::<8>()?;
     let minor = minor_of(*version)?;
     let status = match *status {
@@ -50,52 +60,57 @@ pub(super) fn response(bytes: &[u8]) -> Option<ResponseHead> {
         }
         _ => return None,
     };
-    match reason {
-        [] | b" OK" => {}
-        [b' ', reason @ ..] if reason.iter().all(|&b| b == b' ' || b.is_ascii_graphic()) => {}
+    match lines.next_from(start.len())? {
+        b" OK\r" | b"\r" | b"" => {}
+        [b' ', reason @ ..] if is_reason(reason) => {}
         _ => return None,
     }
-    let mut fields = Fields::default();
+    let mut body = BodyFields::default();
     loop {
-        let line = lines.next()?;
-        if line.is_empty() {
-            break;
-        }
-        match four(line.first_chunk()?) {
-            CONT | TRAN => framing(line, &mut fields)?,
-            _ => other(line)?,
+        let folded = lines.peek().map_or(0, four);
+        match folded {
+            CONT | TRAN => framing(folded, &mut lines, &mut body)?,
+            _ if is_name(folded) => lines.pass()?,
+            _ => break,
         }
     }
+    end(&mut lines)?;
     Some(ResponseHead {
         status,
         minor,
-        framing: fields.said(),
-        lenient: fields.bad_length,
+        framing: body.said(),
+        lenient: body.bad_length,
         len: lines.passed(),
     })
 }
 
-/// Reads a header if it is one that matters, else passes over it; `None` if it
-/// is unusual.
+/// Length of the method, which a blank follows.
 #[inline(always)]
-fn request_header<'a>(line: &'a [u8], fields: &mut Fields<'a>) -> Option<()> {
-    match four(line.first_chunk()?) {
-        X_B3 => b3(line, fields)?,
-        B3 => fields.take(Known::Context(Name::B3), value(line, 3)?),
-        HOST => text(line, fields, b"host", Text::Host)?,
-        USER => text(line, fields, b"user-agent", Text::UserAgent)?,
-        X_RE => text(line, fields, b"x-request-id", Text::RequestId)?,
-        TRAC => context(line, fields, b"traceparent:", Name::TraceParent)?,
-        UBER => context(line, fields, b"uber-trace-id:", Name::Uber)?,
-        EXPE if has(line, b"expect:") => fields.take(Known::Expect, value(line, 7)?),
-        CONT | TRAN => framing(line, fields)?,
-        EXPE => return None,
-        _ => other(line)?,
+fn method(line: &[u8]) -> Option<usize> {
+    match line {
+        [b'G', b'E', b'T', b' ', ..] | [b'P', b'U', b'T', b' ', ..] => Some(3),
+        [b'P', b'O', b'S', b'T', b' ', ..] => Some(4),
+        _ => any_method(line),
     }
-    Some(())
+}
+
+#[inline(never)]
+fn any_method(line: &[u8]) -> Option<usize> {
+    let len = line.iter().position(|&byte| byte == b' ')?;
+    let method = line.get(..len)?;
+    (len > 0 && method.iter().all(u8::is_ascii_alphabetic)).then_some(len)
+}
+
+#[inline(never)]
+fn is_reason(reason: &[u8]) -> bool {
+    let reason = reason.strip_suffix(b"\r").unwrap_or(reason);
+    reason
+        .iter()
+        .all(|&byte| byte == b' ' || byte.is_ascii_graphic())
 }
 
 /// The first four letters of names, folded.
+#[inline(always)]
 const fn four(name: &[u8; 4]) -> u32 {
     u32::from_le_bytes(*name) | 0x2020_2020
 }
@@ -111,84 +126,123 @@ const USER: u32 = four(b"user");
 const X_B3: u32 = four(b"x-b3");
 const X_RE: u32 = four(b"x-re");
 
+/// Whether a line that begins like this is a header that does not matter: its
+/// name begins with a letter and is not `b3`. (Anything else continues the line
+/// before (RFC 9112 section 5.2), has no name, is rare, or is the end.)
 #[inline(always)]
-fn b3<'a>(line: &'a [u8], fields: &mut Fields<'a>) -> Option<()> {
-    if has(line, b"x-b3-traceid:") {
-        fields.context.insert(Name::TraceId, value(line, 13)?);
-    } else if has(line, b"x-b3-spanid:") {
-        fields.context.insert(Name::SpanId, value(line, 12)?);
-    } else if has(line, b"x-b3-sampled:") {
-        fields.context.insert(Name::Sampled, value(line, 13)?);
-    } else if has(line, b"x-b3-parentspanid:") {
-        fields.context.insert(Name::ParentSpanId, value(line, 18)?);
-    } else if has(line, b"x-b3-flags:") {
-        fields.context.insert(Name::Flags, value(line, 11)?);
+const fn is_name(folded: u32) -> bool {
+    (folded as u8).is_ascii_lowercase() && folded as u16 != B3 as u16
+}
+
+/// The empty line.
+#[inline(always)]
+fn end(lines: &mut Lines<'_>) -> Option<()> {
+    match lines.next_from(0)? {
+        b"\r" | b"" => Some(()),
+        _ => None,
+    }
+}
+
+/// A header of B3's multi format.
+#[inline(always)]
+fn b3<'a>(lines: &mut Lines<'a>, fields: &mut Fields<'a>) -> Option<()> {
+    const TRACE_ID: u64 = eight(b"-traceid");
+    const SPAN_ID: u64 = eight(b"-spanid:");
+    const SAMPLED: u64 = eight(b"-sampled");
+    let [_, _, _, _, name @ .., behind] = lines.peek::<13>()?;
+    let context = &mut fields.context;
+    match eight(name) {
+        TRACE_ID if *behind == b':' => context.insert(Name::TraceId, value(lines, 13)?),
+        SPAN_ID => context.insert(Name::SpanId, value(lines, 12)?),
+        SAMPLED if *behind == b':' => context.insert(Name::Sampled, value(lines, 13)?),
+        _ => *lines = rare_b3(*lines, fields)?,
+    }
+    Some(())
+}
+
+#[inline(never)]
+fn rare_b3<'a>(mut lines: Lines<'a>, fields: &mut Fields<'a>) -> Option<Lines<'a>> {
+    let context = &mut fields.context;
+    if begins(&lines, b"x-b3-parentspanid:") {
+        context.insert(Name::ParentSpanId, value(&mut lines, 18)?);
+    } else if begins(&lines, b"x-b3-flags:") {
+        context.insert(Name::Flags, value(&mut lines, 11)?);
     } else {
         return None;
     }
-    Some(())
+    Some(lines)
 }
 
-/// A header of this name. One that is almost it goes to the parser: with a
-/// blank before the colon, say, which some servers forgive.
-#[inline(always)]
-fn text<'a, const N: usize>(
-    line: &'a [u8],
-    fields: &mut Fields<'a>,
-    name: &[u8; N],
-    text: Text,
-) -> Option<()> {
-    if !has(line, name) {
-        return if N == 4 { None } else { other(line) };
-    }
-    if line.get(N) != Some(&b':') {
+/// `User-Agent`, `X-Request-Id`, or what begins like them.
+#[inline(never)]
+fn text<'a>(mut lines: Lines<'a>, fields: &mut Fields<'a>) -> Option<Lines<'a>> {
+    if begins(&lines, b"user-agent:") {
+        fields.take(Known::Text(Text::UserAgent), value(&mut lines, 11)?);
+    } else if begins(&lines, b"x-request-id:") {
+        fields.take(Known::Text(Text::RequestId), value(&mut lines, 13)?);
+    } else if begins(&lines, b"user-agent") || begins(&lines, b"x-request-id") {
+        // Almost: a blank before the colon, say, which some servers forgive.
         return None;
-    }
-    fields.take(Known::Text(text), value(line, N + 1)?);
-    Some(())
-}
-
-/// A header of this name and colon; nothing else begins with its first letters.
-#[inline(always)]
-fn context<'a, const N: usize>(
-    line: &'a [u8],
-    fields: &mut Fields<'a>,
-    name: &[u8; N],
-    known: Name,
-) -> Option<()> {
-    if !has(line, name) {
-        return None;
-    }
-    fields.context.insert(known, value(line, N)?);
-    Some(())
-}
-
-#[inline(always)]
-fn framing<'a>(line: &'a [u8], fields: &mut Fields<'a>) -> Option<()> {
-    let (known, name) = if has(line, b"content-length") {
-        (Known::ContentLength, 14)
-    } else if has(line, b"transfer-encoding") {
-        (Known::TransferEncoding, 17)
     } else {
-        return other(line);
-    };
-    if line.get(name) != Some(&b':') {
-        return None;
+        lines.pass()?;
     }
-    fields.take(known, value(line, name + 1)?);
+    Some(lines)
+}
+
+/// What few requests have.
+#[inline(never)]
+fn rare<'a>(folded: u32, mut lines: Lines<'a>, fields: &mut Fields<'a>) -> Option<Lines<'a>> {
+    let context = &mut fields.context;
+    match folded {
+        B3 => context.insert(Name::B3, value(&mut lines, 3)?),
+        TRAC if begins(&lines, b"traceparent:") => {
+            context.insert(Name::TraceParent, value(&mut lines, 12)?);
+        }
+        UBER if begins(&lines, b"uber-trace-id:") => {
+            context.insert(Name::Uber, value(&mut lines, 14)?);
+        }
+        EXPE if begins(&lines, b"expect:") => fields.take(Known::Expect, value(&mut lines, 7)?),
+        _ => return None,
+    }
+    Some(lines)
+}
+
+/// Eight letters of a name, folded.
+#[inline(always)]
+const fn eight(name: &[u8; 8]) -> u64 {
+    u64::from_le_bytes(*name) | 0x2020_2020_2020_2020
+}
+
+#[inline(always)]
+fn framing(folded: u32, lines: &mut Lines<'_>, body: &mut BodyFields) -> Option<()> {
+    const LENGTH: u64 = eight(b"ent-leng");
+    let [_, _, _, _, name @ .., t, h, colon] = lines.peek::<15>()?;
+    if folded == TRAN {
+        *lines = transfer_encoding(*lines, body)?;
+        return Some(());
+    }
+    if eight(name) != LENGTH {
+        return lines.pass();
+    }
+    match [*t | 0x20, *h | 0x20, *colon] {
+        [b't', b'h', b':'] => body.content_length(value(lines, 15)?),
+        // Almost: a blank before the colon, say, which some servers forgive.
+        [b't', b'h', _] => return None,
+        _ => lines.pass()?,
+    }
     Some(())
 }
 
-/// A header that does not matter, of at least four bytes.
-#[inline(always)]
-fn other(line: &[u8]) -> Option<()> {
-    match line {
-        // Continues the line before (RFC 9112 section 5.2), or has no name.
-        [b' ' | b'\t' | b':', ..] => None,
-        // Without the blank behind its colon, or with one before it.
-        [b'b' | b'B', b'3', ..] => None,
-        _ => Some(()),
+#[inline(never)]
+fn transfer_encoding<'a>(mut lines: Lines<'a>, body: &mut BodyFields) -> Option<Lines<'a>> {
+    if begins(&lines, b"transfer-encoding:") {
+        body.transfer_encoding(value(&mut lines, 18)?);
+    } else if begins(&lines, b"transfer-encoding") {
+        return None;
+    } else {
+        lines.pass()?;
     }
+    Some(lines)
 }
 
 /// Whether the line begins with this, in lower case and of at least four
@@ -198,8 +252,8 @@ fn other(line: &[u8]) -> Option<()> {
 /// are; what else it would change is no token character. Two words that
 /// overlap cover any length.
 #[inline(always)]
-fn has<const N: usize>(line: &[u8], name: &[u8; N]) -> bool {
-    let Some(start) = line.first_chunk::<N>() else {
+fn begins<const N: usize>(lines: &Lines<'_>, name: &[u8; N]) -> bool {
+    let Some(start) = lines.peek::<N>() else {
         return false;
     };
     if N < 8 {
@@ -222,29 +276,30 @@ fn same<const N: usize>(bytes: Option<&[u8; N]>, name: Option<&[u8; N]>) -> bool
 /// The value of a header whose name and colon have this length. Most have one
 /// blank before them and none behind.
 #[inline(always)]
-fn value(line: &[u8], name: usize) -> Option<&[u8]> {
-    let line = line.get(name..)?;
-    Some(match line {
-        [b' ', value @ ..]
+fn value<'a>(lines: &mut Lines<'a>, name: usize) -> Option<&'a [u8]> {
+    match lines.next_from(name)? {
+        [b' ', value @ .., b'\r']
             if value.first().is_some_and(|&byte| byte > b' ')
                 && value.last().is_some_and(|&byte| byte > b' ') =>
         {
-            value
+            Some(value)
         }
-        _ => line.trim_ascii(),
-    })
+        line => Some(trimmed(line)),
+    }
 }
 
-/// Bytes of the version and the blank before it.
-const VERSION: usize = 9;
+#[inline(never)]
+fn trimmed(line: &[u8]) -> &[u8] {
+    line.trim_ascii()
+}
 
 /// The version behind a blank.
 #[inline(always)]
-fn minor(version: &[u8]) -> Option<u8> {
-    match version {
-        [b' ', version @ ..] => minor_of(*version.first_chunk()?),
-        _ => None,
+fn minor([blank, version @ ..]: &[u8; 9]) -> Option<u8> {
+    if *blank != b' ' {
+        return None;
     }
+    minor_of(*version)
 }
 
 #[inline(always)]
@@ -256,11 +311,4 @@ fn minor_of(version: [u8; 8]) -> Option<u8> {
         HTTP_1_0 => Some(0),
         _ => None,
     }
-}
-
-/// Whether a method is one without a look at every letter, or has only letters.
-#[inline(always)]
-fn is_plain(method: &[u8]) -> bool {
-    matches!(method, b"GET" | b"POST" | b"PUT")
-        || !method.is_empty() && method.iter().all(u8::is_ascii_alphabetic)
 }

@@ -19,15 +19,15 @@ fn ids_are_what_they_always_were() {
     let show = |i: Identity| format!("{} {} {}", i.trace, i.hop, i.second);
     assert_eq!(
         show(with_span),
-        "00000000000000a100000000000000b2 06c3ad153a15b417 78275700574f3709"
+        "00000000000000a100000000000000b2 7cef6937bcd3f9e8 b04690178f574ac6"
     );
     assert_eq!(
         show(without),
-        "a1ded4676f4e1f042ab3048b4283f02a 715029f4f486213b 3b049eb11a2e7d52"
+        "407e97c341fc6a7c9370c889a24ff371 02be828463e75efa d3adec6113596044"
     );
     assert_eq!(
         show(by_request_id),
-        "bad2553cf90b60f20d0c12bd5265e286 1a910850e46f3737 23db57a6500799a9"
+        "25bbe0556fcd934d9b585cdb0748d057 a6942988c0f9b9f4 2529ce3df7c45b8f"
     );
 }
 
