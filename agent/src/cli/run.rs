@@ -72,7 +72,7 @@ pub(super) fn run(args: &RunArgs) -> Result<(), RunError> {
         }
         // All ports are open, and no other thread exists yet: capabilities are
         // a thread's own.
-        match live.give_up_privileges() {
+        match live.give_up_privileges(reloader.has_resources()) {
             Ok(kept) => {
                 section["capabilities"] = json!(kept.names());
                 tracing::info!("capabilities kept: {kept}");

@@ -1,15 +1,14 @@
 //! Finds the other half and the parent of every exchange.
 
 use std::collections::VecDeque;
-use std::sync::Arc;
 
 use hashbrown::{HashMap, hash_map::Entry};
 
+use super::alone::linked;
 use super::flights::Flights;
-use super::inbound::{Exchanges, Found, Node, Slot};
-use super::{Backend, ClockOffset, Decided, Identity, Linked, duration_micros};
+use super::inbound::{Exchanges, Found, Node, Slot, SpanIds};
+use super::{Backend, ClockOffset, Decided, Identity, Linked};
 use crate::assemble::{Began, Exchange};
-use crate::export::Span;
 use crate::units::{MonoNanos, Side, SpanId};
 
 /// How long things are waited for, in nanoseconds of record time.
@@ -172,6 +171,7 @@ impl Linker {
     /// # Errors
     /// There is no room. The exchange is as one that was never selected:
     /// [`Self::finished`] will hand it back.
+    #[inline]
     pub fn began(
         &mut self,
         began: &Began,
@@ -184,13 +184,7 @@ impl Linker {
         match began.side {
             Side::Client => {
                 self.note_late(self.clock.since(began.start));
-                self.expect_clients();
-                if identity.forwardable {
-                    self.exchanges.calls(node.decided.key);
-                    let found = self.exchanges.parent_of(&node, self.timing.grace);
-                    node.pinned = found.best;
-                    node.ambiguous = found.ambiguous;
-                }
+                self.find_parent(&mut node);
             }
             Side::Server => node.observed = node.decided.peer_observed,
         }
@@ -202,10 +196,7 @@ impl Linker {
             None
         };
         let Some(slot) = slot else {
-            self.counters.refused += 1;
-            return Err(Full {
-                held: self.exchanges.len(),
-            });
+            return Err(self.refuse());
         };
         if let Some(parent) = pinned {
             self.exchanges.hold(parent);
@@ -214,7 +205,9 @@ impl Linker {
         match began.side {
             Side::Client => self.meet_server(identity.hop, backend),
             Side::Server => {
-                self.meet_client(identity.hop, backend, slot);
+                if self.clients {
+                    self.meet_client(identity.hop, backend, slot);
+                }
                 if identity.forwardable {
                     self.exchanges.served(slot);
                 }
@@ -223,19 +216,41 @@ impl Linker {
         Ok(())
     }
 
+    /// A client's exchange begins: the parent may be there already.
+    #[inline(never)]
+    fn find_parent(&mut self, node: &mut Node) {
+        self.expect_clients();
+        if node.identity.forwardable {
+            self.exchanges.calls(node.decided.key);
+            let found = self.exchanges.parent_of(node, self.timing.grace);
+            node.pinned = found.best;
+            node.ambiguous = found.ambiguous;
+        }
+    }
+
+    #[cold]
+    fn refuse(&mut self) -> Full {
+        self.counters.refused += 1;
+        Full {
+            held: self.exchanges.len(),
+        }
+    }
+
     /// Takes the end of an exchange; its span comes when it has settled.
     ///
     /// # Errors
     /// Hands back an exchange that [`Self::began`] has not taken.
+    #[inline]
     pub fn finished(&mut self, exchange: Box<Exchange>) -> Result<(), Box<Exchange>> {
         self.tick(exchange.end);
         let Some(slot) = self.flights.remove(exchange.began.serial) else {
             return Err(exchange);
         };
+        let remembered = self.timing.settle.saturating_add(self.timing.grace);
         if let Some(node) = self.exchanges.get_mut(slot) {
             node.end = Some(exchange.end);
-            if node.side == Side::Server && node.identity.forwardable {
-                self.exchanges.hold(slot);
+            if node.side == Side::Server && node.identity.forwardable && remembered > 0 {
+                node.hold();
                 self.departed.push_back((self.clock, slot));
             }
         }
@@ -273,9 +288,12 @@ impl Linker {
 
     /// Tells the time, and hands out the spans of settled exchanges in the
     /// order in which they finished.
+    #[inline]
     pub fn advance(&mut self, now: MonoNanos, mut sink: impl FnMut(Linked)) {
         self.tick(now);
-        self.forget_late();
+        if self.late > 0 {
+            self.forget_late();
+        }
         let settle = self.settle();
         let clock = self.clock;
         let passed = |since: MonoNanos, wait: u64| since.0.saturating_add(wait) <= clock.0;
@@ -305,48 +323,46 @@ impl Linker {
         self.flights.len()
     }
 
+    #[inline]
     fn resolve(&mut self, settling: Settling) -> Option<Linked> {
         let Settling { slot, exchange, .. } = settling;
-        let side = self.exchanges.get(slot)?.side;
-        let (id, parent, shared) = match side {
-            Side::Client => {
-                let parent = self.client_parent(slot);
-                let hop = self.exchanges.get(slot)?.identity.hop;
-                if self.halves.contains_key(&hop) {
-                    self.await_claim(hop);
-                }
-                (hop, parent, false)
-            }
+        let node = self.exchanges.get_mut(slot)?;
+        let ids = match node.side {
             Side::Server => {
-                let node = self.exchanges.get_mut(slot)?;
-                let hop = node.identity.hop;
-                let ids = node.server_ids();
                 node.emitted = true;
+                let (ids, hop) = (node.server_ids(), node.identity.hop);
                 if self.clients {
                     self.forget_half(hop, Half::Server(slot));
                 }
-                (ids.id, ids.parent, ids.shared)
+                ids
             }
+            Side::Client => self.client_ids(slot)?,
         };
         let node = self.exchanges.get(slot)?;
-        let linked = Linked {
-            backend: node.decided.backend,
-            span: Span {
-                trace: node.identity.trace,
-                id,
-                parent,
-                shared,
-                debug: node.decided.debug,
-                sampler: node.decided.sampler.filter(|_| parent.is_none() && !shared),
-                timestamp: self.offset.micros(exchange.began.start),
-                first_byte: exchange.first_byte.map(|at| self.offset.micros(at)),
-                duration: duration_micros(exchange.began.start, exchange.end),
-                workload: Arc::clone(&node.decided.workload),
-                exchange,
-            },
-        };
+        let linked = linked(
+            exchange,
+            &node.identity,
+            node.decided.clone(),
+            ids,
+            self.offset,
+        );
         self.exchanges.release(slot);
         Some(linked)
+    }
+
+    /// The ids of a client's span.
+    #[inline(never)]
+    fn client_ids(&mut self, slot: Slot) -> Option<SpanIds> {
+        let parent = self.client_parent(slot);
+        let hop = self.exchanges.get(slot)?.identity.hop;
+        if self.halves.contains_key(&hop) {
+            self.await_claim(hop);
+        }
+        Some(SpanIds {
+            id: hop,
+            parent,
+            shared: false,
+        })
     }
 
     /// Rule 3: the server span that this call belongs to, or S.
@@ -423,10 +439,8 @@ impl Linker {
     }
 
     /// A server half came: its client may have been waiting.
+    #[inline(never)]
     fn meet_client(&mut self, hop: SpanId, backend: Backend, slot: Slot) {
-        if !self.clients {
-            return;
-        }
         match self.halves.entry(hop) {
             Entry::Vacant(entry) => {
                 entry.insert(Half::Server(slot));
@@ -473,6 +487,7 @@ impl Linker {
     }
 
     /// Gives up the oldest possible parent if there is no room.
+    #[inline(always)]
     fn make_room(&mut self) {
         while self.exchanges.len() >= self.limits.exchanges
             && let Some((_, slot)) = self.departed.pop_front()
@@ -508,10 +523,12 @@ impl Linker {
         }
     }
 
+    #[inline(always)]
     fn tick(&mut self, now: MonoNanos) {
         self.clock = self.clock.max(now);
     }
 
+    #[inline(always)]
     const fn in_future(&self, nanos: u64) -> MonoNanos {
         MonoNanos(self.clock.0.saturating_add(nanos))
     }

@@ -8,6 +8,10 @@ use rustix::thread::{self, CapabilitySet, CapabilitySets};
 /// Who a process is, when it belongs to another user: `/proc/PID/exe`.
 const ALWAYS: CapabilitySet = CapabilitySet::SYS_PTRACE;
 
+/// Where a process of another user listens: to list `/proc/PID/fd`, which is
+/// its owner's (`proc_fd_permission` in `fs/proc/fd.c` asks for the mode first).
+const TO_FIND_SOCKETS: CapabilitySet = CapabilitySet::DAC_READ_SEARCH;
+
 /// What may be needed for maps of one's own, where unprivileged users are kept
 /// from `bpf(2)` altogether (`unprivileged_bpf_disabled`, up to 5.18); before
 /// 5.8 `CAP_SYS_ADMIN` stood for `CAP_BPF`. The first that is enough is kept.
@@ -52,12 +56,20 @@ pub struct KeptAll {
 }
 
 /// Gives up every capability of this thread, and of the threads it will start,
-/// but those of [`ALWAYS`] and the first of [`FOR_MAPS`] with which `maps_work`.
+/// but those of [`ALWAYS`], if `finds_sockets` that of [`TO_FIND_SOCKETS`], and
+/// the first of [`FOR_MAPS`] with which `maps_work`.
 /// What is given up cannot be had again, not by running a program either.
 ///
 /// # Errors
 /// If the kernel refuses; then some or all are still there.
-pub(super) fn give_up(mut maps_work: impl FnMut() -> bool) -> Result<Kept, KeptAll> {
+pub(super) fn give_up(
+    finds_sockets: bool,
+    mut maps_work: impl FnMut() -> bool,
+) -> Result<Kept, KeptAll> {
+    let always = match finds_sockets {
+        true => ALWAYS | TO_FIND_SOCKETS,
+        false => ALWAYS,
+    };
     let failed = |what| move |source| KeptAll { what, source };
     let had = thread::capabilities(None).map_err(failed("asking for capabilities"))?;
     thread::set_no_new_privs(true).map_err(failed("setting no_new_privs"))?;
@@ -75,7 +87,7 @@ pub(super) fn give_up(mut maps_work: impl FnMut() -> bool) -> Result<Kept, KeptA
     let until_then = had.effective & CapabilitySet::SETPCAP;
     let mut kept = CapabilitySet::empty();
     for one in FOR_MAPS {
-        kept = had.permitted & (ALWAYS | one);
+        kept = had.permitted & (always | one);
         set(kept | until_then, had.permitted)?;
         if maps_work() {
             break;
@@ -110,9 +122,12 @@ mod tests {
     use super::*;
 
     /// In a thread of its own, since it is for good.
-    fn in_thread(maps_work: impl Fn() -> bool + Send + 'static) -> (Kept, CapabilitySets) {
+    fn in_thread(
+        finds_sockets: bool,
+        maps_work: impl Fn() -> bool + Send + 'static,
+    ) -> (Kept, CapabilitySets) {
         std::thread::spawn(move || {
-            let kept = give_up(maps_work).unwrap();
+            let kept = give_up(finds_sockets, maps_work).unwrap();
             (kept, thread::capabilities(None).unwrap())
         })
         .join()
@@ -122,7 +137,9 @@ mod tests {
     #[test]
     fn nothing_is_left_but_what_is_needed() {
         let had = thread::capabilities(None).unwrap().permitted;
-        let (kept, now) = in_thread(|| true);
+        let (kept, _) = in_thread(true, || true);
+        assert_eq!(kept.0, had & (ALWAYS | TO_FIND_SOCKETS));
+        let (kept, now) = in_thread(false, || true);
         assert_eq!(kept.0, had & ALWAYS);
         assert_eq!(
             (now.effective, now.permitted, now.inheritable),
@@ -139,7 +156,7 @@ mod tests {
                 .effective
                 .contains(CapabilitySet::BPF)
         };
-        let (kept, now) = in_thread(has_bpf);
+        let (kept, now) = in_thread(false, has_bpf);
         if had.contains(CapabilitySet::BPF) {
             assert_eq!(kept.0, had & (ALWAYS | CapabilitySet::BPF));
         }

@@ -100,12 +100,13 @@ impl Live {
     }
 
     /// Gives up every capability of this thread, and of those it starts from
-    /// now on, that only loading and attaching needed.
+    /// now on, that only loading and attaching needed. With `finds_sockets`
+    /// the one stays that shows where processes of other users listen.
     ///
     /// # Errors
     /// If the kernel refuses.
-    pub fn give_up_privileges(&mut self) -> Result<Kept, KeptAll> {
-        privileges::give_up(|| self.sleepy(0).is_ok())
+    pub fn give_up_privileges(&mut self, finds_sockets: bool) -> Result<Kept, KeptAll> {
+        privileges::give_up(finds_sockets, || self.sleepy(0).is_ok())
     }
 
     /// Hands up to `budget` records to `sink`; returns how many there were.
