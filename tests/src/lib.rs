@@ -12,6 +12,7 @@
 
 pub mod agent;
 pub mod answer;
+pub mod backends;
 pub mod cases;
 pub mod children;
 pub mod clients;
