@@ -21,6 +21,9 @@ use crate::units::{MonoNanos, OwnerId};
 const BUDGET: usize = 4096;
 /// Longest sleep of the reader: how late a stop is noticed.
 const NAP: Duration = Duration::from_millis(250);
+/// How long after the programs are detached the last of their records may
+/// come.
+const LAST_RECORDS: Duration = Duration::from_millis(20);
 /// Batches between the reader and the stages. When they are full the reader
 /// waits, the ring fills, and the kernel counts what it loses.
 const BATCHES: usize = 64;
@@ -46,11 +49,11 @@ impl Threads {
         assembler: Assembler,
         pipeline: Pipeline<Identifier>,
         control: Control,
-        wishes: Arc<Wishes>,
-        updates: Receiver<Update>,
+        orders: Orders,
         stop: &Arc<AtomicBool>,
         ledger: &Arc<Ledger>,
     ) -> std::io::Result<Self> {
+        let Orders { wishes, updates } = orders;
         let (sender, receiver) = sync_channel(BATCHES);
         let asked_to_stop = Arc::clone(stop);
         let accounts = Arc::clone(ledger);
@@ -91,9 +94,15 @@ fn read(
     let mut unwanted = Vec::new();
     let mut expired_at = now();
     let mut generation = None;
+    let mut closed = None;
     let mut ports = Vec::new();
     loop {
         let stopping = stop.load(Ordering::Relaxed);
+        if stopping && closed.is_none() {
+            // What is seen from now on could not be read.
+            live.close();
+            closed = Some(Instant::now());
+        }
         if let Some(wish) = wishes.since(&mut generation) {
             ports = wish.ports;
             assembler.give_out(wish.targets, wish.lines);
@@ -135,14 +144,20 @@ fn read(
         if (!batch.outputs.is_empty() || read == 0) && sender.send(batch).is_err() {
             return Ok(());
         }
-        if stopping && read == 0 {
+        if read == 0 && closed.is_some_and(|closed| closed.elapsed() > LAST_RECORDS) {
             ledger.records.lost.set(Lost::Malformed, live.malformed());
             return Ok(());
         }
-        if read < BUDGET && !stopping {
-            live.wait(NAP)?;
+        if read < BUDGET {
+            live.wait(if stopping { LAST_RECORDS } else { NAP })?;
         }
     }
+}
+
+/// What a reload tells the threads.
+pub(super) struct Orders {
+    pub(super) wishes: Arc<Wishes>,
+    pub(super) updates: Receiver<Update>,
 }
 
 /// What a configuration wants of the reader; a reload changes it.

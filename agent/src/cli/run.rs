@@ -11,7 +11,7 @@ use tokio::sync::watch::Receiver;
 use tokio::time::MissedTickBehavior;
 
 use super::args::RunArgs;
-use super::live::{Threads, Traffic, Wishes, account, clock_offset};
+use super::live::{Orders, Threads, Traffic, Wishes, account, clock_offset};
 use super::load::{Source, Typed};
 use super::pipeline::{Pipeline, Update};
 use super::plan::{self, PlanError};
@@ -101,8 +101,10 @@ pub(super) fn run(args: &RunArgs) -> Result<(), RunError> {
             assembler,
             pipeline,
             control,
-            Arc::clone(&wishes),
-            taken,
+            Orders {
+                wishes: Arc::clone(&wishes),
+                updates: taken,
+            },
             &stop,
             &ledger,
         )
@@ -286,7 +288,7 @@ async fn changed(applied: &mut Option<&mut Receiver<u64>>) {
     if !told {
         // The store is gone, or there is none.
         *applied = None;
-        std::future::pending().await
+        std::future::pending::<()>().await;
     }
 }
 

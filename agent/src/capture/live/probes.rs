@@ -294,6 +294,24 @@ impl Probes {
         }
     }
 
+    /// Detaches everything: from now on the programs report nothing.
+    pub(super) fn detach(&mut self) {
+        use aya::programs::Program;
+        self.unwatch_inside();
+        for name in self.programs.iter().map(|report| report.name) {
+            let unloaded = match self.ebpf.program_mut(name) {
+                Some(Program::FEntry(program)) => program.unload(),
+                Some(Program::FExit(program)) => program.unload(),
+                Some(Program::KProbe(program)) => program.unload(),
+                _ => continue,
+            };
+            // It was unloaded before.
+            if let Err(error) = unloaded {
+                tracing::debug!("{name}: {error}");
+            }
+        }
+    }
+
     fn entry(
         &mut self,
         name: &'static str,

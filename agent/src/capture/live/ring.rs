@@ -109,6 +109,12 @@ impl Live {
         privileges::give_up(finds_sockets, || self.sleepy(0).is_ok())
     }
 
+    /// Detaches the programs, so that what is in the ring is all there will
+    /// be. A program that runs at this moment may still finish its record.
+    pub fn close(&mut self) {
+        self.probes.detach();
+    }
+
     /// Hands up to `budget` records to `sink`; returns how many there were.
     pub fn drain(&mut self, budget: usize, mut sink: impl FnMut(&Record<'_>)) -> usize {
         if let Some(logger) = &mut self.logger {
