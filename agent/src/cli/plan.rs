@@ -12,7 +12,9 @@ use super::live::Wish;
 use super::load::Loaded;
 use super::pipeline;
 use crate::assemble;
-use crate::config::{LoadError, Output, Settings, TracingBackend as TracingTo, resources};
+use crate::config::{
+    LoadError, Output, Settings, TracingBackend as TracingTo, ZipkinFormat, resources,
+};
 use crate::decide::{Destinations, Plan, Policies, Route, Sampling};
 use crate::export::{
     BackendConfig, Console, Discard, Exporter, JsonLines, Limits, NameLimit, OpenError, Protocol,
@@ -154,19 +156,25 @@ pub(super) fn plan(
 fn single(settings: &Settings) -> Option<BackendConfig> {
     let (name, protocol, target) = match &settings.tracing {
         Some(tracing) => match &tracing.backend {
-            TracingTo::Zipkin { endpoint } => {
-                let protocol = Protocol::of_zipkin(endpoint, None, false);
-                ("zipkin", protocol, endpoint)
-            }
+            TracingTo::Zipkin { endpoint } => ("zipkin", of_zipkin(endpoint, settings), endpoint),
             TracingTo::Jaeger { agent } => ("jaeger", Protocol::JaegerCompact, agent),
             TracingTo::Otlp { endpoint } => ("otlp", Protocol::Otlp, endpoint),
         },
         None => {
             let url = settings.export.zipkin.as_ref()?;
-            ("zipkin", Protocol::of_zipkin(url, None, false), url)
+            ("zipkin", of_zipkin(url, settings), url)
         }
     };
     Some(backend(name.into(), protocol, target, settings))
+}
+
+/// What a Zipkin endpoint is sent; the configuration has seen to it that the
+/// format fits.
+fn of_zipkin(endpoint: &str, settings: &Settings) -> Protocol {
+    match settings.export.zipkin_format {
+        ZipkinFormat::Proto => Protocol::ZipkinProto,
+        format => Protocol::of_zipkin(endpoint, None, format == ZipkinFormat::Thrift),
+    }
 }
 
 fn backend(name: Arc<str>, protocol: Protocol, target: &str, settings: &Settings) -> BackendConfig {

@@ -20,7 +20,7 @@ mod url;
 pub use crate::nearest::nearest;
 pub use report::{Finding, Place, Report, Severity};
 pub use settings::{
-    Admin, Agent, Capture, Export, Listen, Output, Settings, Tracing, TracingBackend,
+    Admin, Agent, Capture, Export, Listen, Output, Settings, Tracing, TracingBackend, ZipkinFormat,
 };
 
 use std::fs::File;

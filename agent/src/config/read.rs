@@ -7,7 +7,7 @@ use toml::de::DeTable;
 use super::delivery::delivery;
 use super::nearest;
 use super::report::{Finding, Severity};
-use super::settings::{Agent, Capture, Export, Output, Settings};
+use super::settings::{Agent, Capture, Export, Output, Settings, ZipkinFormat};
 use super::table::{At, Findings, Keys, Placed, Reader};
 use super::url::backend_url;
 use super::{MAX_KEY, read_at_most};
@@ -41,18 +41,39 @@ pub(super) fn read(text: &str, folder: &Path) -> (Settings, Vec<Finding>) {
     if let Some(table) = root.table("capture", Keys::Strict) {
         settings.capture = capture(table, &findings);
     }
+    let mut format_at = None;
     let tracing = root.table("tracing", Keys::Traefik);
     if let Some(table) = root.table("export", Keys::Strict) {
-        settings.export = export(table, tracing.is_some(), folder, &findings);
+        settings.export = export(table, tracing.is_some(), folder, &mut format_at, &findings);
     }
     if let Some(table) = tracing {
         super::tracing::tracing(table, &mut settings, &findings);
+    }
+    if let Some(at) = &format_at {
+        format_fits(&settings, at, &findings);
     }
     if let Some(table) = root.table("admin", Keys::Strict) {
         settings.admin = super::admin::admin(table, folder, &findings);
     }
     root.finish();
     (settings, findings.into_sorted())
+}
+
+/// Says so if a Zipkin endpoint would refuse all that it is sent.
+fn format_fits(settings: &Settings, at: &At, findings: &Findings) {
+    if settings.export.zipkin_format == ZipkinFormat::default() {
+        return;
+    }
+    let Some(endpoint) = settings.zipkin_endpoint() else {
+        let hint = "remove it, or name a Zipkin endpoint";
+        findings.warning(at, "no endpoint of Zipkin is configured", hint);
+        return;
+    };
+    if !settings.export.zipkin_format.fits(endpoint) {
+        let message = format!("{endpoint} does not take this format");
+        let hint = "thrift goes to /api/v1/spans, proto to /api/v2/spans, json to either";
+        findings.error(at, message, hint);
+    }
 }
 
 fn agent(mut table: Reader<'_>, folder: &Path, findings: &Findings) -> Agent {
@@ -142,6 +163,7 @@ fn export(
     mut table: Reader<'_>,
     beside_tracing: bool,
     folder: &Path,
+    format_at: &mut Option<At>,
     findings: &Findings,
 ) -> Export {
     let mut export = Export::default();
@@ -159,6 +181,10 @@ fn export(
         not_beside(&url.at, "httpEndpoint");
         export.zipkin = backend_url(&url, ZIPKIN, findings);
     }
+    if let Some(word) = table.string("zipkinFormat") {
+        export.zipkin_format = one_of(&word, &FORMATS, findings).unwrap_or_default();
+        *format_at = Some(word.at);
+    }
     if let Some(shared) = table.bool("sharedSpans") {
         not_beside(&shared.at, "sameSpan");
         export.shared_spans = shared.value;
@@ -174,6 +200,12 @@ fn export(
 
 /// What an endpoint looks like. The path tells the format, as for Traefik's.
 const ZIPKIN: &str = "http://HOST:PORT/api/v2/spans";
+
+const FORMATS: [(&str, ZipkinFormat); 3] = [
+    ("json", ZipkinFormat::Json),
+    ("thrift", ZipkinFormat::Thrift),
+    ("proto", ZipkinFormat::Proto),
+];
 
 const OUTPUTS: [(&str, Output); 3] = [
     ("console", Output::Console),

@@ -50,6 +50,19 @@ impl Settings {
         }
     }
 
+    /// The Zipkin endpoint that `[tracing]` or `[export]` names.
+    #[must_use]
+    pub fn zipkin_endpoint(&self) -> Option<&str> {
+        match &self.tracing {
+            Some(Tracing {
+                backend: TracingBackend::Zipkin { endpoint },
+                ..
+            }) => Some(endpoint),
+            Some(_) => None,
+            None => self.export.zipkin.as_deref(),
+        }
+    }
+
     /// Width of new trace ids, where `[tracing]` or `[export]` decides.
     #[must_use]
     pub fn trace_width(&self) -> TraceWidth {
@@ -108,9 +121,13 @@ pub struct Export {
     /// `output`: `"console"`, `"jsonl"` or `"none"`. Default: the console if
     /// there is no backend, otherwise none; see [`Settings::output`].
     pub printed: Option<Output>,
-    /// `zipkinEndpoint`: URL that takes Zipkin v2 JSON,
+    /// `zipkinEndpoint`: URL of a Zipkin, whose path tells the version,
     /// `http://HOST:PORT/api/v2/spans`. Default: none. Not beside `[tracing]`.
     pub zipkin: Option<String>,
+    /// `zipkinFormat`: what a Zipkin endpoint of `[export]` or `[tracing]` is
+    /// sent, `"json"`, `"thrift"` (to `/api/v1/spans` alone, as Traefik sent
+    /// it) or `"proto"` (to `/api/v2/spans` alone). Default JSON.
+    pub zipkin_format: ZipkinFormat,
     /// `sharedSpans`: both halves of a call have one span id. Default false.
     /// Not beside `[tracing]`.
     pub shared_spans: bool,
@@ -148,6 +165,7 @@ impl Default for Export {
         Self {
             printed: None,
             zipkin: None,
+            zipkin_format: ZipkinFormat::default(),
             shared_spans: false,
             trace_width: TraceWidth::Bits128,
             delivery: DeliveryConfig::default(),
@@ -203,6 +221,33 @@ pub enum TracingBackend {
         /// Buffers. Default `http://127.0.0.1:4318/v1/traces`.
         endpoint: String,
     },
+}
+
+/// How spans are written for a Zipkin endpoint; the path tells the version.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum ZipkinFormat {
+    /// JSON of either version.
+    #[default]
+    Json,
+    /// Binary thrift, of version 1.
+    Thrift,
+    /// Protocol Buffers, of version 2.
+    Proto,
+}
+
+impl ZipkinFormat {
+    /// Whether an endpoint takes it (`ZipkinHttpCollector.java`: the path
+    /// decides which formats are read).
+    #[must_use]
+    pub fn fits(self, endpoint: &str) -> bool {
+        let path = endpoint.split(['?', '#']).next().unwrap_or_default();
+        let first = path.trim_end_matches('/').ends_with("/api/v1/spans");
+        match self {
+            Self::Json => true,
+            Self::Thrift => first,
+            Self::Proto => !first,
+        }
+    }
 }
 
 /// What is printed of each span.

@@ -68,6 +68,7 @@ fn every_key() {
         [export]
         output = "jsonl"
         zipkinEndpoint = "http://zipkin:9411/api/v2/spans"
+        zipkinFormat = "proto"
         sharedSpans = true
         traceId128 = false
         batchSpans = 10
@@ -122,6 +123,7 @@ fn every_key() {
         Export {
             printed: Some(Output::Jsonl),
             zipkin: Some("http://zipkin:9411/api/v2/spans".into()),
+            zipkin_format: ZipkinFormat::Proto,
             shared_spans: true,
             trace_width: TraceWidth::Bits64,
             delivery: DeliveryConfig {
@@ -356,6 +358,16 @@ fn each_mistake_has_its_place_and_advice() {
             "[export]\nproxy = \"http://u:secret@p:1\"",
             "2:9, field export.proxy",
             "the endpoint at `p:1` has credentials in its URL",
+        ),
+        (
+            "[tracing]\nbackend = \"zipkin\"\n[export]\nzipkinFormat = \"proto\"",
+            "4:16, field export.zipkinFormat",
+            "proto to /api/v2/spans",
+        ),
+        (
+            "[export]\nzipkinFormat = \"thrift\"\nzipkinEndpoint = \"http://z/api/v2/spans\"",
+            "2:16, field export.zipkinFormat",
+            "does not take this format",
         ),
         (
             "[export]\nzipkinEndpoint = \"ftp://z/\"",

@@ -107,6 +107,42 @@ pub const ROWS: &[Row] = &[
         shape: shapes::by_zipkin,
     },
     Row {
+        name: "zipkin/v1-thrift",
+        store: Store::Zipkin,
+        to: |to| Ok(to.zipkin.authority().to_owned()),
+        post: Some(("/api/v1/spans", "application/x-thrift")),
+        shared: true,
+        config: |at, ids| zipkin_as(at, "/api/v1/spans", "thrift", ids),
+        shape: shapes::by_zipkin,
+    },
+    Row {
+        name: "zipkin/v2-proto",
+        store: Store::Zipkin,
+        to: |to| Ok(to.zipkin.authority().to_owned()),
+        post: Some(("/api/v2/spans", "application/x-protobuf")),
+        shared: true,
+        config: |at, ids| zipkin_as(at, "/api/v2/spans", "proto", ids),
+        shape: shapes::by_zipkin,
+    },
+    Row {
+        name: "jaeger/v1-thrift",
+        store: Store::Jaeger,
+        to: |to| to.jaeger.at("zipkin").map(str::to_owned),
+        post: Some(("/api/v1/spans", "application/x-thrift")),
+        shared: true,
+        config: |at, ids| zipkin_as(at, "/api/v1/spans", "thrift", ids),
+        shape: shapes::by_jaeger_of_zipkin1_thrift,
+    },
+    Row {
+        name: "jaeger/v2-proto",
+        store: Store::Jaeger,
+        to: |to| to.jaeger.at("zipkin").map(str::to_owned),
+        post: Some(("/api/v2/spans", "application/x-protobuf")),
+        shared: true,
+        config: |at, ids| zipkin_as(at, "/api/v2/spans", "proto", ids),
+        shape: shapes::by_jaeger_of_zipkin2,
+    },
+    Row {
         name: "jaeger/v1-json",
         store: Store::Jaeger,
         to: |to| to.jaeger.at("zipkin").map(str::to_owned),
@@ -152,6 +188,11 @@ fn zipkin(server: &str, path: &str, ids: Ids) -> String {
         ids.shared(),
         !ids.shared()
     )
+}
+
+fn zipkin_as(server: &str, path: &str, format: &str, ids: Ids) -> String {
+    let tracing = zipkin(server, path, ids);
+    format!("{tracing}[export]\nzipkinFormat = \"{format}\"\n")
 }
 
 fn udp(agent: &str, ids: Ids) -> String {
