@@ -24,7 +24,7 @@ use crate::sample::{DecidedBy, Sampler, SamplerCounters, SamplerVerdict, decide}
 use crate::units::{MonoNanos, OwnerId};
 
 /// What the stages are told for the whole run.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default)]
 pub struct Options {
     /// Key of the wire identity.
     pub key: IdentityKey,
@@ -224,6 +224,7 @@ impl<I: Identify> Pipeline<I> {
         let events = &self.ledger.events;
         events.add(Event::SamplerForgot, forgotten);
         events.add(Event::SamplingCrowded, crowded);
+        super::events::linked(self.linker.counters(), &self.ledger);
     }
 
     /// Whether every output's reader has gone away.
@@ -307,7 +308,7 @@ impl<I: Identify> Pipeline<I> {
         let verdict = decide(began.context.decision, || match route.sampling {
             Sampling::Configured => {
                 let operation = |name: &mut Vec<u8>| {
-                    Request::line(line, wording).name(|piece| name.extend(piece))
+                    Request::line(line, wording).name(|piece| name.extend(piece));
                 };
                 sampler.decide(&workload.service, operation, identity.trace, began.start)
             }

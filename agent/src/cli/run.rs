@@ -130,9 +130,6 @@ pub(super) fn run(args: &RunArgs) -> Result<(), RunError> {
         // The pipeline's end closes the workers' queues.
         let joined = tokio::task::spawn_blocking(move || threads.join()).await;
         reloader.finish().await;
-        if let Err(error) = joined {
-            tracing::error!("waiting for the pipeline: {error}");
-        }
         account(&gauges, &ledger, &Traffic::default());
         let mut skipped = gauges.read().recursion_misses;
         skipped.retain(|_, runs| *runs > 0);
@@ -149,7 +146,10 @@ pub(super) fn run(args: &RunArgs) -> Result<(), RunError> {
         if let Some(api) = api {
             api.task.abort();
         }
-        Ok(())
+        match joined {
+            Ok(outcome) => outcome,
+            Err(_panic) => Err(RunError::Panicked { name: "main" }),
+        }
     })
 }
 
@@ -286,7 +286,7 @@ async fn changed(applied: &mut Option<&mut Receiver<u64>>) {
     if !told {
         // The store is gone, or there is none.
         *applied = None;
-        std::future::pending().await
+        std::future::pending::<()>().await;
     }
 }
 
