@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use super::FAILED;
 use super::args::CheckArgs;
+use super::say::say;
 use crate::config::{self, Finding, Report, Severity, resources};
 
 /// What was found, as far as the exit code goes.
@@ -19,7 +20,7 @@ enum Worst {
 /// Validates the configuration and the resources, and says all that is wrong.
 pub(super) fn check(args: &CheckArgs) -> ExitCode {
     if args.config.is_none() && args.resources.is_empty() {
-        println!(
+        say!(
             "nothing to check: no --config, no --resources; the defaults trace everything to the \
              console"
         );
@@ -47,10 +48,10 @@ fn resources_of(paths: &[PathBuf]) -> (Worst, bool) {
     match resources::load(paths) {
         Ok(loaded) => {
             for report in &loaded.reports {
-                println!("{report}");
+                say!("{report}");
             }
             let set = &loaded.resources;
-            println!(
+            say!(
                 "resources: {} in {}: {}, {}, {}",
                 if loaded.reports.is_empty() {
                     "fine"
@@ -69,7 +70,7 @@ fn resources_of(paths: &[PathBuf]) -> (Worst, bool) {
             (worst, set.meshes().next().is_some())
         }
         Err(refused) => {
-            println!("{refused}");
+            say!("{refused}");
             (Worst::Errors, false)
         }
     }
@@ -83,14 +84,14 @@ fn config_of(path: &Path, has_mesh: bool) -> Worst {
                 unused_tracing(&mut report);
             }
             if report.findings.is_empty() {
-                println!("{}: fine", path.display());
+                say!("{}: fine", path.display());
                 return Worst::Fine;
             }
-            println!("{report}");
+            say!("{report}");
             Worst::Warnings
         }
         Err(error) => {
-            println!("{error}");
+            say!("{error}");
             Worst::Errors
         }
     }

@@ -15,7 +15,14 @@ pub struct Exits {
     /// What prints; takes all spans.
     common: Vec<Box<dyn Exporter>>,
     backends: Vec<Exit>,
+    /// Opens the one below.
+    open_last: Option<OpenLast>,
+    /// Takes what nothing else takes: a reload may leave spans no backend.
+    last: Option<Box<dyn Exporter>>,
 }
+
+/// Makes an exporter when the first span for it comes.
+pub(super) type OpenLast = Box<dyn FnOnce() -> Box<dyn Exporter> + Send>;
 
 struct Exit {
     backend: Backend,
@@ -31,7 +38,17 @@ impl Exits {
     pub fn new(common: Vec<Box<dyn Exporter>>) -> Self {
         Self {
             common,
-            backends: Vec::new(),
+            ..Self::default()
+        }
+    }
+
+    /// Ends of which backends take the spans, and where there is none for one,
+    /// what this opens.
+    #[must_use]
+    pub(super) fn or_last(open: OpenLast) -> Self {
+        Self {
+            open_last: Some(open),
+            ..Self::default()
         }
     }
 
@@ -75,6 +92,14 @@ impl Exits {
             exit.held = exit.held.saturating_sub(1);
             over = exit.retired && exit.held == 0;
             takers += 1;
+        }
+        if takers == 0 {
+            if let Some(open) = self.open_last.take() {
+                self.last = Some(open());
+            }
+            if let Some(last) = &mut self.last {
+                last.export(span);
+            }
         }
         ledger.exchanges.copies.add(takers.saturating_sub(1));
         if over {
@@ -123,7 +148,8 @@ impl Exits {
 
     fn all(&mut self) -> impl Iterator<Item = &mut Box<dyn Exporter>> {
         let backends = self.backends.iter_mut().map(|exit| &mut exit.exporter);
-        self.common.iter_mut().chain(backends)
+        let others = self.common.iter_mut().chain(&mut self.last);
+        others.chain(backends)
     }
 }
 
@@ -197,5 +223,32 @@ mod tests {
         );
         assert_eq!(ledger.exchanges.spans.get(), 4);
         assert_eq!(ledger.exchanges.copies.get(), 3);
+    }
+
+    #[test]
+    fn spans_whose_backend_a_reload_took_away_go_to_the_last() {
+        let notes = Arc::new(Mutex::new(Vec::new()));
+        let noted = |name| Box::new(Noted(name, Arc::clone(&notes)));
+        let (ledger, span) = (Ledger::new(), testing::span_of("GET", "/", "x"));
+        let last = noted("last");
+        let mut exits = Exits::or_last(Box::new(move || last));
+        exits.open(Backend(1), noted("one"));
+        exits.export(Backend(1), &span, &ledger);
+        exits.retire(Backend(1));
+        exits.export(Backend(0), &span, &ledger);
+        exits.export(Backend(0), &span, &ledger);
+        exits.flush();
+        assert_eq!(
+            *notes.lock().unwrap(),
+            [
+                "one span",
+                "one flush",
+                "one end",
+                "last span",
+                "last span",
+                "last flush"
+            ]
+        );
+        assert_eq!(ledger.exchanges.copies.get(), 0);
     }
 }

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use super::FAILED;
 use super::args::{ExplainArgs, Show};
+use super::say::{complain, say};
 use crate::config::resources;
 use crate::policy::{ANY, Candidate, Engine, Explanation, Fate, Inbound, NearMiss, Tags};
 
@@ -19,7 +20,7 @@ pub(super) fn explain(args: &ExplainArgs) -> ExitCode {
     let loaded = match resources::load(&args.resources) {
         Ok(loaded) => loaded,
         Err(refused) => {
-            eprintln!("{refused}");
+            complain!("{refused}");
             return ExitCode::from(FAILED);
         }
     };
@@ -27,11 +28,11 @@ pub(super) fn explain(args: &ExplainArgs) -> ExitCode {
     let engine = Engine::new(Arc::clone(&loaded.resources));
     let explanation = engine.explain(&args.mesh, &inbounds);
     match args.output {
-        Show::Text => print!("{}", render(&explanation)),
+        Show::Text => say!("{}", render(&explanation)),
         Show::Json => match serde_json::to_string(&explanation.summary()) {
-            Ok(json) => println!("{json}"),
+            Ok(json) => say!("{json}"),
             Err(error) => {
-                eprintln!("nodespan: {error}");
+                complain!("nodespan: {error}");
                 return ExitCode::from(FAILED);
             }
         },

@@ -1,18 +1,21 @@
 //! The live run: probes, two threads of stages, and a runtime for the rest.
 
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use agent_ebpf::{Counter, Verdict};
+use agent_ebpf::Counter;
 
+use super::owners::Owners;
 use super::pipeline::{Pipeline, Update};
+use super::{RunError, events};
 use crate::assemble::{Assembler, Output};
 use crate::capture::live::{Control, Gauges, Live, LiveError};
 use crate::capture::{Command, Event};
-use crate::identify::{Granularity, Identifier};
+use crate::identify::Identifier;
 use crate::ledger::{Ledger, Lost, Missed};
 use crate::link::ClockOffset;
 use crate::units::{MonoNanos, OwnerId};
@@ -38,12 +41,22 @@ struct Batch {
 
 /// The two threads of a live run.
 pub(super) struct Threads {
-    reader: thread::JoinHandle<()>,
+    reader: thread::JoinHandle<Result<(), LiveError>>,
     stages: thread::JoinHandle<()>,
+}
+
+/// Tells the main thread that one of the others has ended, however it did.
+struct Ends(Arc<AtomicBool>);
+
+impl Drop for Ends {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
 }
 
 impl Threads {
     /// Starts both.
+    #[expect(clippy::too_many_arguments, reason = "one call site's parts")]
     pub(super) fn start(
         live: Live,
         assembler: Assembler,
@@ -60,24 +73,27 @@ impl Threads {
         let reader = thread::Builder::new()
             .name("reader".to_owned())
             .spawn(move || {
-                let outcome = read(live, assembler, &sender, &wishes, &asked_to_stop, &accounts);
-                if let Err(error) = outcome {
-                    tracing::error!("the reader ends: {error}");
-                }
-                asked_to_stop.store(true, Ordering::Relaxed);
+                let ends = Ends(asked_to_stop);
+                read(live, assembler, &sender, &wishes, &ends.0, &accounts)
             })?;
         let asked_to_stop = Arc::clone(stop);
         let stages = thread::Builder::new()
             .name("stages".to_owned())
-            .spawn(move || run_stages(pipeline, control, &receiver, &updates, &asked_to_stop))?;
+            .spawn(move || {
+                let ends = Ends(asked_to_stop);
+                run_stages(pipeline, control, &receiver, &updates, &ends.0);
+            })?;
         Ok(Self { reader, stages })
     }
 
     /// Waits until both are done.
-    pub(super) fn join(self) {
-        if self.reader.join().is_err() || self.stages.join().is_err() {
-            tracing::error!("a thread of the pipeline ended by a panic");
-        }
+    ///
+    /// # Errors
+    /// One of them ended before it was told to.
+    pub(super) fn join(self) -> Result<(), RunError> {
+        let (reader, stages) = (self.reader.join(), self.stages.join());
+        reader.map_err(|_panic| RunError::Panicked { name: "reader" })??;
+        stages.map_err(|_panic| RunError::Panicked { name: "stages" })
     }
 }
 
@@ -125,6 +141,8 @@ fn read(
             assembler.push(record, &mut outputs);
         });
         ledger.records.read.set(live.records_read());
+        ledger.records.lost.set(Lost::Malformed, live.malformed());
+        events::assembled(assembler.counters(), ledger);
         let now = now();
         if now.since(expired_at) > EXPIRY {
             expired_at = now;
@@ -145,7 +163,7 @@ fn read(
             return Ok(());
         }
         if read == 0 && closed.is_some_and(|closed| closed.elapsed() > LAST_RECORDS) {
-            ledger.records.lost.set(Lost::Malformed, live.malformed());
+            events::unfinished(assembler.counters(), ledger);
             return Ok(());
         }
         if read < BUDGET {
@@ -213,6 +231,7 @@ fn run_stages(
     let teller = Arc::clone(&owners);
     pipeline.on_ignored(Box::new(move |owner| lock(&teller).ignore(owner)));
     let mut clock_at = Instant::now();
+    let mut tidied_at = clock_at;
     loop {
         match receiver.recv_timeout(NAP) {
             Ok(batch) => {
@@ -240,6 +259,10 @@ fn run_stages(
             clock_at = Instant::now();
             pipeline.set_clock(clock_offset());
         }
+        if tidied_at.elapsed() > TIDY {
+            tidied_at = Instant::now();
+            lock(&owners).tidy(|pid| Path::new("/proc").join(pid.to_string()).exists());
+        }
         if pipeline.stopped() {
             stop.store(true, Ordering::Relaxed);
         }
@@ -247,89 +270,29 @@ fn run_stages(
     pipeline.finish();
 }
 
+/// How often processes that may be others by now are asked about again.
+const TIDY: Duration = Duration::from_secs(30);
+
 /// How often the calendar is compared with the monotonic clock.
 const CLOCK: Duration = Duration::from_secs(10);
-
-/// Owners that the kernel side has been told about.
-struct Owners {
-    control: Control,
-    met: OwnerSet,
-    ignored: OwnerSet,
-}
-
-type OwnerSet = hashbrown::HashSet<OwnerId, rustc_hash::FxBuildHasher>;
-
-/// Owners remembered; beyond that all are forgotten and told again.
-const MET: usize = 16384;
-
-impl Owners {
-    fn new(control: Control) -> Self {
-        Self {
-            control,
-            met: OwnerSet::default(),
-            ignored: OwnerSet::default(),
-        }
-    }
-
-    /// Whether an owner is seen for the first time.
-    fn is_new(&mut self, owner: OwnerId) -> bool {
-        if self.met.contains(&owner) {
-            return false;
-        }
-        if self.met.len() >= MET {
-            self.met.clear();
-        }
-        self.met.insert(owner);
-        true
-    }
-
-    /// Nothing is wanted of this owner. What is ignored must be remembered, so
-    /// that another plan can ask again; what finds no room is refused by the
-    /// stages one by one.
-    fn ignore(&mut self, owner: OwnerId) {
-        if self.ignored.len() < MET {
-            self.ignored.insert(owner);
-            self.tell(owner, Verdict::Ignore);
-        }
-    }
-
-    /// Something may be wanted of those that were ignored.
-    fn ask_again(&mut self) {
-        for owner in self.ignored.drain() {
-            self.met.remove(&owner);
-            self.control.forget(owner);
-        }
-    }
-
-    fn tell(&mut self, owner: OwnerId, verdict: Verdict) {
-        if let Err(error) = self.control.set(owner, verdict) {
-            tracing::debug!("owner {:#x}: {error}", owner.0);
-        }
-    }
-}
 
 /// At first sight of an owner, says whether its cgroup is one workload or
 /// holds several.
 fn meet(
-    owners: &Mutex<Owners>,
+    owners: &Mutex<Owners<Control>>,
     pipeline: &mut Pipeline<Identifier>,
     owner: OwnerId,
     pid: u32,
     now: MonoNanos,
 ) {
     let mut owners = lock(owners);
-    if !owners.is_new(owner) {
-        return;
+    if owners.is_new(owner) {
+        let granularity = pipeline.identify().granularity(owner, pid, now);
+        owners.meet(owner, granularity);
     }
-    let verdict = match pipeline.identify().granularity(owner, pid, now) {
-        Granularity::PerCgroup => Verdict::Watch,
-        Granularity::PerProcess if owner.0 & agent_ebpf::OWNER_PROCESS != 0 => Verdict::Watch,
-        Granularity::PerProcess => Verdict::PerProcess,
-    };
-    owners.tell(owner, verdict);
 }
 
-fn lock(owners: &Mutex<Owners>) -> MutexGuard<'_, Owners> {
+fn lock(owners: &Mutex<Owners<Control>>) -> MutexGuard<'_, Owners<Control>> {
     owners.lock().unwrap_or_else(PoisonError::into_inner)
 }
 

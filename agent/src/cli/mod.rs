@@ -2,25 +2,23 @@
 //!
 //! What can be typed is in [`args`]; [`plan`] turns it and the configuration
 //! into what is run; [`run`] and [`replay`] put the stages together.
-#![expect(
-    clippy::print_stdout,
-    clippy::print_stderr,
-    reason = "a command speaks on its terminal"
-)]
 
 pub mod args;
 mod backends;
 mod check;
+mod events;
 mod exits;
 mod explain;
 mod live;
 mod load;
+mod owners;
 pub mod pipeline;
 mod plan;
 mod reload;
 mod replay;
 mod resources;
 mod run;
+mod say;
 mod watch;
 pub mod workloads;
 
@@ -31,6 +29,7 @@ use clap::error::ErrorKind;
 use tracing_subscriber::EnvFilter;
 
 use self::args::{Cli, Command, ProbeArgs, ProbeOptions, Show, StatusArgs};
+use self::say::{complain, say};
 use crate::admin;
 use crate::capture::live::{Live, LiveError, Options};
 
@@ -86,6 +85,12 @@ pub enum RunError {
     /// The resource API cannot be served.
     #[error(transparent)]
     Api(#[from] admin::api::ApiError),
+    /// A thread of the pipeline is no more.
+    #[error("the thread {name} ended by a panic; what it held is lost")]
+    Panicked {
+        /// Its name.
+        name: &'static str,
+    },
     /// The capture cannot be read.
     #[error("{file}: {source}")]
     Pcap {
@@ -108,9 +113,10 @@ fn finish(outcome: Result<(), RunError>) -> ExitCode {
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("nodespan: {error}");
+            complain!("nodespan: {error}");
             match error {
                 RunError::Live(error) if error.is_kernel() => ExitCode::from(KERNEL),
+                RunError::Plan(plan::PlanError::Pattern { .. }) => ExitCode::from(USAGE),
                 _ => ExitCode::from(FAILED),
             }
         }
@@ -121,8 +127,8 @@ fn probe(args: &ProbeArgs) -> ExitCode {
     match Live::start(&live_options(args.probes)) {
         Ok((_live, _control, _gauges, report)) => {
             match args.output {
-                Show::Text => print!("{report}"),
-                Show::Json => println!("{:#}", run::probes(&report)),
+                Show::Text => say!("{report}"),
+                Show::Json => say!("{:#}", run::probes(&report)),
             }
             ExitCode::SUCCESS
         }
@@ -146,16 +152,16 @@ fn status(args: &StatusArgs) -> ExitCode {
     match fetched {
         Ok(status) => {
             match args.output {
-                Show::Text => print!("{}", admin::status::render(&status)),
+                Show::Text => say!("{}", admin::status::render(&status)),
                 Show::Json => match serde_json::to_string_pretty(&status) {
-                    Ok(json) => println!("{json}"),
-                    Err(error) => eprintln!("nodespan: {error}"),
+                    Ok(json) => say!("{json}"),
+                    Err(error) => complain!("nodespan: {error}"),
                 },
             }
             ExitCode::SUCCESS
         }
         Err(error) => {
-            eprintln!("nodespan: {error}");
+            complain!("nodespan: {error}");
             ExitCode::from(FAILED)
         }
     }

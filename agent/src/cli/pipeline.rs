@@ -224,6 +224,7 @@ impl<I: Identify> Pipeline<I> {
         let events = &self.ledger.events;
         events.add(Event::SamplerForgot, forgotten);
         events.add(Event::SamplingCrowded, crowded);
+        super::events::linked(self.linker.counters(), &self.ledger);
     }
 
     /// Whether every output's reader has gone away.

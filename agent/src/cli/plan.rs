@@ -240,7 +240,7 @@ fn wording(settings: &Settings) -> Wording {
 }
 
 /// What prints spans: as it was asked for, else to the console if they would
-/// go nowhere.
+/// go nowhere, now or after a reload.
 pub(super) fn printed(loaded: &Loaded, ledger: &Arc<Ledger>) -> Exits {
     let settings = &loaded.settings;
     let meshes = loaded
@@ -253,14 +253,25 @@ pub(super) fn printed(loaded: &Loaded, ledger: &Arc<Ledger>) -> Exits {
         false => Output::None,
     });
     let wording = wording(settings);
-    let exporter: Box<dyn Exporter> = match output {
-        Output::None if !goes_nowhere => return Exits::default(),
-        Output::None => Box::new(Discard::new(ledger.backend("none"))),
-        Output::Console => {
+    let console = {
+        let ledger = Arc::clone(ledger);
+        move || -> Box<dyn Exporter> {
             let colour = io::stdout().is_terminal();
             let account = ledger.backend("console");
             Box::new(Console::new(io::stdout(), colour, wording.queries, account))
         }
+    };
+    let discard = {
+        let ledger = Arc::clone(ledger);
+        move || -> Box<dyn Exporter> { Box::new(Discard::new(ledger.backend("none"))) }
+    };
+    let exporter: Box<dyn Exporter> = match output {
+        Output::None if goes_nowhere => discard(),
+        Output::None if settings.export.printed.is_some() => {
+            return Exits::or_last(Box::new(discard));
+        }
+        Output::None => return Exits::or_last(Box::new(console)),
+        Output::Console => console(),
         Output::Jsonl => {
             let account = ledger.backend("jsonl");
             Box::new(JsonLines::new(io::stdout(), wording, account))

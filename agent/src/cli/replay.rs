@@ -9,9 +9,9 @@ use super::args::ReplayArgs;
 use super::load::{Source, Typed};
 use super::pipeline::Pipeline;
 use super::reload::Reloader;
-use super::{RunError, plan, runtime};
+use super::{RunError, events, plan, runtime};
 use crate::assemble::{Assembler, Output};
-use crate::capture::pcap::{Drained, Observe, PcapSource};
+use crate::capture::pcap::{Counters, Drained, Observe, PcapSource};
 use crate::identify::AddressIdentifier;
 use crate::ledger::Ledger;
 use crate::link::{ClockOffset, Timing};
@@ -70,13 +70,11 @@ pub(super) fn run(args: &ReplayArgs) -> Result<(), RunError> {
         let mut outputs = Vec::new();
         let mut now = MonoNanos::default();
         let mut expired_at = now;
-        let truncated = loop {
-            let drained = packets
-                .drain(BUDGET, &mut |record| {
-                    now = now.max(record.time());
-                    assembler.push(&record, &mut outputs);
-                })
-                .map_err(pcap)?;
+        let end = loop {
+            let drained = packets.drain(BUDGET, &mut |record| {
+                now = now.max(record.time());
+                assembler.push(&record, &mut outputs);
+            });
             if now.since(expired_at) > EXPIRY {
                 expired_at = now;
                 assembler.expire(now, &mut outputs);
@@ -86,23 +84,49 @@ pub(super) fn run(args: &ReplayArgs) -> Result<(), RunError> {
             assembler.reuse(pipeline.done());
             // Lets the workers send what is ready.
             tokio::task::yield_now().await;
-            if let Drained::End { truncated } = drained {
-                break truncated;
-            }
-            if pipeline.stopped() {
-                break false;
+            match drained {
+                Ok(Drained::More) if pipeline.stopped() => break Ok(false),
+                Ok(Drained::More) => {}
+                Ok(Drained::End { truncated }) => break Ok(truncated),
+                // What came before the damage is as good as ever.
+                Err(error) => break Err(error),
             }
         };
         assembler.finish(&mut outputs);
         hand_over(&mut pipeline, &mut outputs, now);
         pipeline.finish();
         reloader.finish().await;
-        if truncated {
-            tracing::warn!("{}: the last record is cut short", args.file.display());
+        events::assembled(assembler.counters(), &ledger);
+        let file = args.file.display();
+        if let Some(refused) = refused(&packets.counters()) {
+            tracing::warn!("{file}: not read or lost: {refused}");
         }
         tracing::debug!("{}", ledger.snapshot().summary());
+        if end.map_err(pcap)? {
+            tracing::warn!("{file}: the last record is cut short");
+        }
         Ok(())
     })
+}
+
+/// What of a capture no span can tell of, if there is any: without it nobody
+/// would know why spans are missing.
+fn refused(counters: &Counters) -> Option<String> {
+    let numbers = [
+        (counters.link, "packets of an unknown link type"),
+        (counters.fragments, "IP fragments"),
+        (counters.cut, "packets without their whole headers"),
+        (counters.malformed, "malformed packets"),
+        (counters.truncated, "packets without their whole payload"),
+        (counters.lost_bytes, "bytes that are not in the capture"),
+        (counters.evicted, "connections, for room"),
+    ];
+    let some: Vec<String> = numbers
+        .into_iter()
+        .filter(|(count, _)| *count > 0)
+        .map(|(count, what)| format!("{count} {what}"))
+        .collect();
+    (!some.is_empty()).then(|| some.join(", "))
 }
 
 fn hand_over(

@@ -15,6 +15,7 @@ use time::OffsetDateTime;
 use self::source::{Source, SourceError};
 use self::template::Variables;
 use super::args::{AgentArgs, ApplyArgs, Collection, DeleteArgs, Format, GetArgs, Type};
+use super::say::{complain, say};
 use super::{FAILED, RunError, USAGE, runtime};
 use crate::admin::api::Token;
 use crate::admin::api::client::{Client, ClientError};
@@ -92,7 +93,7 @@ fn finish(outcome: Result<(), ResourcesError>) -> ExitCode {
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("nodespan: {error}");
+            complain!("nodespan: {error}");
             ExitCode::from(match error {
                 ResourcesError::Usage(_) => USAGE,
                 _ => FAILED,
@@ -115,7 +116,7 @@ fn try_apply(args: &ApplyArgs) -> Result<(), ResourcesError> {
     if args.dry_run {
         for (n, (_, value)) in found.into_iter().enumerate() {
             let separator = if n > 0 { "---\n" } else { "" };
-            print!("{separator}{}", yaml::write(&Value::Object(value)));
+            say!("{separator}{}", yaml::write(&Value::Object(value)));
         }
         return Ok(());
     }
@@ -126,9 +127,9 @@ fn try_apply(args: &ApplyArgs) -> Result<(), ResourcesError> {
             match client.put(key, value).await {
                 Ok((created, warnings)) => {
                     let action = if created { "Created" } else { "Updated" };
-                    println!("{resource} {action}");
+                    say!("{resource} {action}");
                     for warning in warnings {
-                        eprintln!("warning: {resource}: {warning}");
+                        complain!("warning: {resource}: {warning}");
                     }
                 }
                 Err(source) => return Err(ResourcesError::Put { resource, source }),
@@ -159,14 +160,14 @@ fn resources(
             })?;
         let report = resources::parse(&name, &text).report;
         if report.has_errors() {
-            eprintln!("{report}");
+            complain!("{report}");
             wrong = true;
             continue;
         }
         for value in resources::values(&name, &text).unwrap_or_default() {
             match key(&value) {
                 Some(key) => found.push((key, value)),
-                None => eprintln!("warning: {name}: {} is skipped", skipped(&value)),
+                None => complain!("warning: {name}: {} is skipped", skipped(&value)),
             }
         }
     }
@@ -233,8 +234,8 @@ fn try_get(args: &GetArgs) -> Result<(), ResourcesError> {
         }
     };
     match args.output {
-        Format::Json => println!("{shown:#}"),
-        Format::Yaml => print!("{}", yaml::write(&shown)),
+        Format::Json => say!("{shown:#}"),
+        Format::Yaml => say!("{}", yaml::write(&shown)),
         Format::Table => {
             let one = [shown.clone()];
             let items = match many {
@@ -245,7 +246,7 @@ fn try_get(args: &GetArgs) -> Result<(), ResourcesError> {
                 false => Some(&one[..]),
             };
             let now = OffsetDateTime::now_utc();
-            print!("{}", table::write(kind, items.unwrap_or_default(), now));
+            say!("{}", table::write(kind, items.unwrap_or_default(), now));
         }
     }
     Ok(())
@@ -263,7 +264,7 @@ fn try_delete(args: &DeleteArgs) -> Result<(), ResourcesError> {
         let name = args.name.clone();
         return Err(ResourcesError::NotThere { kind, name });
     }
-    println!("deleted {kind} {:?}", args.name);
+    say!("deleted {kind} {:?}", args.name);
     Ok(())
 }
 

@@ -132,9 +132,6 @@ pub(super) fn run(args: &RunArgs) -> Result<(), RunError> {
         // The pipeline's end closes the workers' queues.
         let joined = tokio::task::spawn_blocking(move || threads.join()).await;
         reloader.finish().await;
-        if let Err(error) = joined {
-            tracing::error!("waiting for the pipeline: {error}");
-        }
         account(&gauges, &ledger, &Traffic::default());
         let mut skipped = gauges.read().recursion_misses;
         skipped.retain(|_, runs| *runs > 0);
@@ -151,7 +148,10 @@ pub(super) fn run(args: &RunArgs) -> Result<(), RunError> {
         if let Some(api) = api {
             api.task.abort();
         }
-        Ok(())
+        match joined {
+            Ok(outcome) => outcome,
+            Err(_panic) => Err(RunError::Panicked { name: "main" }),
+        }
     })
 }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::members::Members;
 use super::plan::{Destinations, Plan, Policies, Route, Selected};
 use crate::assemble::Began;
-use crate::identify::{Known, Workload, WorkloadKey, WorkloadKind};
+use crate::identify::{Known, Origin, Workload, WorkloadKey, WorkloadKind};
 use crate::ledger::NotSelected;
 use crate::policy::{self, Outcome, OwnerVerdict, Protocol};
 use crate::units::{MonoNanos, Side};
@@ -131,7 +131,12 @@ impl Decider {
         let Self { plan, members } = self;
         let selection = &plan.selection;
         if let OwnerVerdict::Ignore(reason) = selection.owner(known) {
-            return Err(NotTraced::forever(in_ledger(reason)));
+            let reason = in_ledger(reason);
+            return Err(match known.origin {
+                // Who is named too late once may be named the next time.
+                Origin::Gone => NotTraced::once(reason),
+                _ => NotTraced::forever(reason),
+            });
         }
         let chosen = match &plan.destinations {
             Destinations::One(route) => Chosen {

@@ -314,6 +314,22 @@ fn selectors_narrow_what_policies_choose() {
 }
 
 #[test]
+fn who_cannot_be_named_is_not_ignored_for_good() {
+    let mut decider = Decider::new(Arc::new(Plan {
+        selection: Selection {
+            include: vec!["shop".parse().unwrap()],
+            ..Selection::default()
+        },
+        ..Plan::default()
+    }));
+    let (local, peer) = ("10.0.0.1:8080", "192.0.2.1:4000");
+    let mut of = |known| choose(&mut decider, &known, Side::Server, local, peer);
+    let excluded = NotSelected::ExcludedWorkload;
+    assert_eq!(of(process()), Err((excluded, true)));
+    assert_eq!(of(known(9, Origin::Gone)), Err((excluded, false)));
+}
+
+#[test]
 fn without_policies_all_goes_one_way() {
     let route = Route {
         backend: Backend(3),

@@ -111,7 +111,7 @@ reasons! {
         Overload "overload",
         /// Its owner did not become known in time.
         UnknownOwner "unknown_owner",
-        /// The agent stopped first.
+        /// The agent stopped before it was over.
         Shutdown "shutdown",
     }
 
@@ -138,14 +138,46 @@ reasons! {
     Event {
         /// A head that the parser refused but whose start line reads.
         LenientHead "lenient_head",
+        /// A head over 64 KiB.
+        HeadTooLong "head_too_long",
+        /// A head of which bytes were lost.
+        HeadLost "head_lost",
+        /// A head cut off by the end of its stream.
+        HeadCut "head_cut",
+        /// A head given up because too much was held.
+        HeadNoRoom "head_no_room",
+        /// Bytes that begin no message, where one must begin.
+        NotAStart "not_a_start",
         /// A message that began behind a body inside one call was not seen.
         HiddenMessage "hidden_message",
-        /// A connection lost its place and found it again.
-        Resynchronised "resynchronised",
+        /// Bytes of a stream that no record brought.
+        Gap "gap",
+        /// A body whose chunk framing was lost.
+        ChunksLost "chunks_lost",
+        /// A response whose request was not seen.
+        UnaskedResponse "unasked_response",
+        /// A connection lost track of which response answers which request.
+        Doubt "doubt",
+        /// A connection was picked up in the middle.
+        PickedUp "picked_up",
+        /// A socket was another connection before it was seen to close.
+        ReusedSocket "reused_socket",
+        /// A connection was forgotten for room.
+        ConnectionEvicted "connection_evicted",
+        /// A connection was forgotten because nothing happened on it.
+        ConnectionIdle "connection_idle",
+        /// The kernel side was not told what it may skip: too many waited.
+        CommandDropped "command_dropped",
+        /// An exchange ended as `bytes lost`; it has its span all the same.
+        ExchangeLost "exchange_lost",
+        /// An exchange was given up as too old or one too many; likewise.
+        Expired "expired",
         /// Several requests in flight could have been the parent.
         AmbiguousParent "ambiguous_parent",
-        /// An exchange was given up as too old or one too many.
-        Expired "expired",
+        /// A client's half came when its server's span was out.
+        LateHalf "late_half",
+        /// A possible parent, or a client's half, was forgotten for room.
+        LinkForgotten "link_forgotten",
         /// A sampling server gave a service's strategy.
         SamplingPolled "sampling_polled",
         /// A sampling server gave none: the last one stays.

@@ -65,20 +65,6 @@ pub enum NotSelected {
     Headerless,
 }
 
-impl NotSelected {
-    /// The reason's name in the ledger.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::NotIncluded => "not included",
-            Self::Excluded => "excluded",
-            Self::Port => "port",
-            Self::Path => "path",
-            Self::Headerless => "headerless",
-        }
-    }
-}
-
 impl Selection {
     /// Whether anything of a workload can be traced. What a single exchange
     /// decides (ports, paths, context) is not part of it.

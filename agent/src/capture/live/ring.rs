@@ -222,7 +222,7 @@ impl Live {
     /// Records read since the start, those of the self-test included.
     #[must_use]
     pub fn records_read(&self) -> u64 {
-        self.read
+        self.read.saturating_sub(self.malformed)
     }
 
     /// Records that could not be decoded: none, unless the object and the

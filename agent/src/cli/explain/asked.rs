@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use serde_json::json;
 
 use super::super::args::Show;
+use super::super::say::{complain, say};
 use super::super::workloads::Seen;
 use super::super::{FAILED, runtime};
 use super::{clean, render};
@@ -38,13 +39,13 @@ pub(super) fn explain(agent: &str, workload: &str, show: Show) -> ExitCode {
     match ask(agent, workload) {
         Ok((status, seen)) => {
             match show {
-                Show::Text => print!("{}", text(workload, &seen, &status)),
-                Show::Json => println!("{}", json(&seen)),
+                Show::Text => say!("{}", text(workload, &seen, &status)),
+                Show::Json => say!("{}", json(&seen)),
             }
             ExitCode::SUCCESS
         }
         Err(error) => {
-            eprintln!("nodespan: {error:#}");
+            complain!("nodespan: {error:#}");
             ExitCode::from(FAILED)
         }
     }

@@ -1,7 +1,9 @@
 //! Heads that the parser refuses and servers may still serve.
 //!
 //! Only the start line must be readable. Of the header lines, those with a
-//! colon count, as far as their names can be read.
+//! colon count, as far as their names can be read. A line that begins with a
+//! blank goes on with the value before it (RFC 9112 section 5.2), of which the
+//! first line counts: it is no header, whatever it looks like.
 
 use super::fields::Fields;
 use super::start::{StartLine, start_line};
@@ -18,6 +20,9 @@ pub(super) fn read(head: &[u8]) -> Option<Lenient<'_>> {
     let line = start_line(lines.next()?)?;
     let mut fields = Fields::default();
     for header in lines {
+        if let [b' ' | b'\t', ..] = header {
+            continue;
+        }
         let Some(colon) = header.iter().position(|&byte| byte == b':') else {
             continue;
         };

@@ -99,6 +99,12 @@ fn what_the_parser_refuses_is_read_leniently() {
         assert_eq!(head.framing, framing, "{bytes:?}");
         assert_eq!(head.len, bytes.len(), "{bytes:?}");
     }
+    // What is folded is a part of the value before it.
+    let folded =
+        b"PUT / HTTP/1.1\r\nNote: x\r\n Content-Length: 99\r\n\tb3: 0\r\nContent-Length: 3\r\n\r\n";
+    let head = request(folded);
+    assert_eq!(head.framing, Framing::Length(3));
+    assert_eq!(head.context.decision, crate::http::context::Decision::Defer);
     let head = response(b"HTTP/1.1 200 OK\r\n folded\r\nContent-Length: 7\r\n\r\n");
     assert_eq!(
         (head.status, head.framing, head.lenient),
