@@ -92,8 +92,12 @@ fn read(
     let mut expired_at = now();
     let mut generation = None;
     let mut ports = Vec::new();
+    let mut stopping = false;
     loop {
-        let stopping = stop.load(Ordering::Relaxed);
+        if !stopping && stop.load(Ordering::Relaxed) {
+            stopping = true;
+            live.detach();
+        }
         if let Some(wish) = wishes.since(&mut generation) {
             ports = wish.ports;
             assembler.give_out(wish.targets, wish.lines);

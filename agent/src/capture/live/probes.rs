@@ -243,6 +243,23 @@ impl Probes {
         }
     }
 
+    /// Detaches all programs. Their maps stay, and the counts in them.
+    pub(super) fn detach(&mut self) {
+        use aya::programs::Program;
+        for (name, program) in self.ebpf.programs_mut() {
+            let detached = match program {
+                Program::FEntry(program) => program.unload(),
+                Program::FExit(program) => program.unload(),
+                Program::KProbe(program) => program.unload(),
+                _ => Ok(()),
+            };
+            // Not all of the object's programs are in use on every kernel.
+            if let Err(error) = detached {
+                tracing::trace!("{name}: {error}");
+            }
+        }
+    }
+
     fn entry(
         &mut self,
         name: &'static str,

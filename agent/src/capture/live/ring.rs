@@ -42,6 +42,9 @@ pub struct Live {
 /// Empty rounds after which the reader goes to sleep until it is woken.
 const IDLE_ROUNDS: u32 = 20;
 
+/// After the programs are detached: those that still run are done by then.
+const SETTLE: Duration = Duration::from_millis(10);
+
 /// Records kept of those that come during the self-test.
 const EARLY: usize = 65536;
 
@@ -139,6 +142,13 @@ impl Live {
             0
         };
         read
+    }
+
+    /// Detaches the programs, so that the ring can be emptied and what they
+    /// have counted equals what was read and lost.
+    pub fn detach(&mut self) {
+        self.probes.detach();
+        std::thread::sleep(SETTLE);
     }
 
     /// Waits until reading is worth while again.
