@@ -25,6 +25,7 @@ pub mod network;
 pub mod origin;
 pub mod pcap;
 pub mod policies;
+pub mod policy;
 pub mod raw;
 pub mod replay;
 pub mod report;
