@@ -10,7 +10,7 @@ use agent_ebpf::{
 
 use crate::globals::{layout, setting};
 use crate::maps::{ENTRIES, Entry, IGNORED, LOCAL, Local, SOCKETS};
-use crate::mem::{Mem, read_kernel};
+use crate::mem::{Mem, is_number_of, low_half, read_kernel};
 use crate::owner::{self, Sock};
 use crate::{emit, ring};
 
@@ -137,7 +137,49 @@ pub(crate) fn once(direction: Direction, behind: u32) -> bool {
     }
 }
 
-/// The socket's state, if it is of interest.
+/// Whether the socket is known not to speak HTTP.
+#[inline(always)]
+pub(crate) fn is_ignored<M: Mem>(sk: Sock) -> bool {
+    find_ignored::<M>(sk).is_some()
+}
+
+#[inline(always)]
+fn find_ignored<M: Mem>(sk: Sock) -> Option<*mut IgnoredSocket> {
+    let ignored = IGNORED.get_ptr_mut(ignored_slot(low_half(sk)))?;
+    // SAFETY: a live map value.
+    let (sock, ports) = unsafe {
+        (
+            (&raw const (*ignored).sock).read_volatile(),
+            (&raw const (*ignored).ports).read_volatile(),
+        )
+    };
+    let same = is_number_of(sk, sock) && ports == M::u32(sk.cast(), layout!(dport));
+    same.then_some(ignored)
+}
+
+/// The same, and counts the call if so.
+#[inline(always)]
+pub(crate) fn ignores<M: Mem>(program: Program, sk: Sock) -> bool {
+    let Some(ignored) = find_ignored::<M>(sk) else {
+        return false;
+    };
+    // SAFETY: a live map value. Two CPUs at once may count one call for two:
+    // this number is in no account.
+    let calls = unsafe {
+        let calls = &raw mut (*ignored).calls;
+        *calls = (*calls).wrapping_add(1);
+        *calls
+    };
+    // The counter of the program is further away.
+    if calls & 0xff == 0
+        && let Some(local) = LOCAL.get_ptr_mut(program as u32)
+    {
+        count(local, Counter::Ignored, 0x100);
+    }
+    true
+}
+
+/// The state of a socket that is not ignored.
 #[inline(always)]
 pub(crate) fn open<M: Mem>(
     program: Program,
@@ -149,18 +191,6 @@ pub(crate) fn open<M: Mem>(
     let local = LOCAL.get_ptr_mut(program as u32)?;
     let sock = number(local, sk);
     let ports = M::u32(sk.cast(), layout!(dport));
-    if let Some(ignored) = IGNORED.get_ptr(ignored_slot(sock) & (IGNORED_SLOTS - 1)) {
-        // SAFETY: a live map value.
-        let IgnoredSocket {
-            sock: known,
-            ports: its,
-            reserved: _,
-        } = unsafe { ignored.read_volatile() };
-        if known == sock && its == ports {
-            count(local, Counter::Ignored, 1);
-            return None;
-        }
-    }
     let tcp = M::tcp(sk);
     if tcp.is_null() {
         return None;
@@ -317,10 +347,11 @@ pub(crate) fn close(program: Program, sk: Sock) {
         // SAFETY: a live map value.
         unsafe {
             if (*ignored).sock == sock {
+                count(local, Counter::Ignored, u64::from((*ignored).calls & 0xff));
                 *ignored = IgnoredSocket {
                     sock: 0,
                     ports: 0,
-                    reserved: 0,
+                    calls: 0,
                 };
                 known = false;
             }

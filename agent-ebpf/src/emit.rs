@@ -304,7 +304,7 @@ fn skipped(call: &Call, seq: u32, len: u32) -> bool {
                 *to = agent_ebpf::IgnoredSocket {
                     sock: call.sock,
                     ports: state.ports,
-                    reserved: 0,
+                    calls: 0,
                 };
             }
         }

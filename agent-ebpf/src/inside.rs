@@ -35,6 +35,9 @@ pub(crate) fn copied(skb: *const u8, offset: i32, to: *const u8, len: i32, owner
         return;
     };
     let sock = core::ptr::with_exposed_provenance(sk as usize);
+    if call::ignores::<Probed>(Program::Copy, sock) {
+        return;
+    }
     let Some((call, _)) = call::open::<Probed>(Program::Copy, Direction::In, sock, owner, true)
     else {
         return;

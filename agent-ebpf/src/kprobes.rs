@@ -59,6 +59,7 @@ fn kretprobe_send(ctx: RetProbeContext) -> u32 {
     let Some(saved) = take() else { return 0 };
     if ret != -EAGAIN
         && let Some(owner) = owner::watched()
+        && !call::ignores::<Probed>(Program::SendExit, pointer(saved.sk))
     {
         sent::<Probed>(
             Program::SendExit,
@@ -145,6 +146,9 @@ fn kretprobe_recv(ctx: RetProbeContext) -> u32 {
 
 #[inline(always)]
 fn receive(saved: &Arguments, ret: i32, owner: u64) {
+    if call::ignores::<Probed>(Program::RecvExit, pointer(saved.sk)) {
+        return;
+    }
     received::<Probed>(
         Program::RecvExit,
         pointer(saved.sk),

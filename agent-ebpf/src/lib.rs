@@ -7,7 +7,7 @@
 #![no_std]
 
 /// Raised with every change of this file that changes bytes.
-pub const LAYOUT_VERSION: u32 = 2;
+pub const LAYOUT_VERSION: u32 = 3;
 
 /// Payload bytes of one record at most. A call that may start a message comes
 /// up in several records of this size.
@@ -145,10 +145,19 @@ pub enum Counter {
     RingBytes = 10,
     /// Calls on sockets that are known not to speak HTTP.
     Ignored = 11,
+    /// Calls on MPTCP sockets, whose bytes go past the programs.
+    Mptcp = 12,
+    /// Calls of `splice` that read a socket, whose bytes go past the programs.
+    SpliceRead = 13,
+    /// Calls on sockets in a sockmap, whose bytes go past the programs.
+    Sockmap = 14,
+    /// Sockets that were given to the kernel's TLS; their bytes go past the
+    /// programs from then on.
+    KernelTls = 15,
 }
 
 /// How many [`Counter`]s there are.
-pub const COUNTERS: usize = 12;
+pub const COUNTERS: usize = 16;
 
 /// Programs that keep counters apart, so that none shares scratch memory with
 /// one that may interrupt it.
@@ -173,10 +182,12 @@ pub enum Program {
     RecvExitAgain = 7,
     /// `tcp_close`, the second program.
     CloseAgain = 8,
+    /// Those that only count what goes past the others.
+    Past = 9,
 }
 
 /// How many [`Program`]s there are.
-pub const PROGRAMS: u32 = 9;
+pub const PROGRAMS: u32 = 10;
 
 /// What is to be done with an owner's calls.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -205,6 +216,10 @@ pub const SWITCHES: u32 = 2;
 pub const PREEMPT_DISABLE: u32 = 0x6e6f_6401;
 /// Stands in a call's place for the BTF id of `bpf_preempt_enable`.
 pub const PREEMPT_ENABLE: u32 = 0x6e6f_6402;
+/// Stands in a call's place for the BTF id of `bpf_local_irq_save`.
+pub const IRQ_SAVE: u32 = 0x6e6f_6403;
+/// Stands in a call's place for the BTF id of `bpf_local_irq_restore`.
+pub const IRQ_RESTORE: u32 = 0x6e6f_6404;
 
 /// Slots of the verdict cache in front of the owner map. A slot holds
 /// `owner << 2 | verdict`.
@@ -214,11 +229,14 @@ pub const IGNORED_SLOTS: u32 = 8192;
 /// Slots for the entry times of calls under way, by thread id.
 pub const ENTRY_SLOTS: u32 = 16384;
 
-/// Where a socket sits in the table of ignored ones.
+/// Where a socket sits in the table of ignored ones: by the low half of its
+/// address, which is all that a program can compute with.
 #[must_use]
 pub const fn ignored_slot(sock: u64) -> u32 {
-    ((sock >> 6).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 51) as u32
+    ((sock as u32) >> 6).wrapping_mul(0x9e37_79b9) >> 19
 }
+
+const _: () = assert!(IGNORED_SLOTS == 1 << (32 - 19));
 
 /// A socket that does not speak HTTP.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -229,8 +247,9 @@ pub struct IgnoredSocket {
     /// `skc_dport` and `skc_num` as they lie in memory, against reuse of the
     /// pointer.
     pub ports: u32,
-    /// Unused, zero.
-    pub reserved: u32,
+    /// Calls on it so far; the counter has whole 256 of them, and the rest at
+    /// the socket's close.
+    pub calls: u32,
 }
 
 /// What user space knows about the bytes to come in one direction; the key is

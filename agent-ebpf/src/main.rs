@@ -21,6 +21,7 @@ mod kprobes;
 mod maps;
 mod mem;
 mod owner;
+mod past;
 mod preempt;
 mod ring;
 mod scan;
@@ -61,9 +62,8 @@ macro_rules! send_entry {
         #[fentry(function = "tcp_sendmsg")]
         fn $name(ctx: FEntryContext) -> u32 {
             preempt::without(|| {
-                if owner::watched().is_some() {
-                    let msg: *const u8 = ctx.arg(1);
-                    call::enter::<Direct>(msg);
+                if owner::watched().is_some() && !call::is_ignored::<Direct>(ctx.arg(0)) {
+                    call::enter::<Direct>(ctx.arg(1));
                 }
             });
             0
@@ -85,7 +85,9 @@ macro_rules! send_exit {
                 return 0;
             }
             preempt::without(|| {
-                if let Some(owner) = owner::watched() {
+                if let Some(owner) = owner::watched()
+                    && !call::ignores::<Direct>(Program::$program, ctx.arg(0))
+                {
                     tell!(&ctx, "tcp_sendmsg returned {} to owner {}", ret, owner);
                     sent::<Direct>(Program::$program, ctx.arg(0), ctx.arg(1), ret, owner);
                 }
@@ -109,7 +111,9 @@ macro_rules! recv_exit {
                 return 0;
             }
             preempt::without(|| {
-                if let Some(owner) = owner::watched() {
+                if let Some(owner) = owner::watched()
+                    && !call::ignores::<Direct>(Program::$program, ctx.arg(0))
+                {
                     tell!(&ctx, "tcp_recvmsg returned {} to owner {}", ret, owner);
                     received::<Direct>(
                         Program::$program,
@@ -144,7 +148,9 @@ fn sendpage_exit(ctx: FExitContext) -> u32 {
     if ret <= 0 {
         return 0;
     }
-    if let Some(owner) = owner::watched() {
+    if let Some(owner) = owner::watched()
+        && !call::ignores::<Direct>(Program::SendPage, ctx.arg(0))
+    {
         tell!(&ctx, "tcp_sendpage returned {} to owner {}", ret, owner);
         paged::<Direct>(ctx.arg(0), ret, owner);
     }
@@ -249,6 +255,7 @@ fn paged<M: Mem>(sk: Sock, ret: i32, owner: u64) {
     let len = ret as u32;
     call::announce(&call);
     call.count(Counter::MovedBytes, u64::from(len));
+    call.count(Counter::NoBytes, 1);
     emit::bytes(
         &call,
         call::sent_from::<M>(tcp, len),

@@ -133,6 +133,45 @@ pub(crate) fn read_user(to: *mut u8, len: u64, address: u64) -> bool {
     }
 }
 
+/// The low 32 bits of a pointer. Of all arithmetic on a pointer to a kernel
+/// object the verifier allows the subtraction from its low half
+/// (`adjust_ptr_min_max_vals`, kernel/bpf/verifier.c).
+#[inline(always)]
+pub(crate) fn low_half(pointer: *const c_void) -> u64 {
+    let low;
+    // SAFETY: touches those two registers only.
+    unsafe {
+        core::arch::asm!(
+            "r0 = r1",
+            // w0 -= 0
+            ".byte 0x14, 0x00, 0x00, 0x00",
+            ".long 0",
+            in("r1") pointer,
+            lateout("r0") low,
+        );
+    }
+    low
+}
+
+/// Whether a pointer to a kernel object has this number.
+#[inline(always)]
+pub(crate) fn is_number_of(pointer: *const c_void, number: u64) -> bool {
+    let mut same: u64;
+    // SAFETY: touches those registers only. Written out, since comparing is
+    // allowed and what a compiler may make of it is not.
+    unsafe {
+        core::arch::asm!(
+            "{same} = 1",
+            "if {pointer} == {number} goto +1",
+            "{same} = 0",
+            same = out(reg) same,
+            pointer = in(reg) pointer,
+            number = in(reg) number,
+        );
+    }
+    same != 0
+}
+
 /// `min(value, MAX)` in a form that neither LLVM nor the verifier loses:
 /// comparison and use are on the same register.
 #[inline(always)]

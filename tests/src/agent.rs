@@ -121,6 +121,12 @@ impl Agent {
         self.spans()
     }
 
+    /// Its process.
+    #[must_use]
+    pub fn pid(&self) -> rustix::process::Pid {
+        self.running.pid()
+    }
+
     /// What it said at its end about its accounts.
     ///
     /// # Errors

@@ -12,10 +12,12 @@
 
 pub mod agent;
 pub mod answer;
+pub mod backends;
 pub mod cases;
 pub mod children;
 pub mod clients;
 pub mod compare;
+pub mod everywhere;
 pub mod host;
 pub mod identity;
 pub mod ledger;
@@ -23,6 +25,7 @@ pub mod lines;
 pub mod narrow;
 pub mod network;
 pub mod origin;
+pub mod past;
 pub mod pcap;
 pub mod policies;
 pub mod policy;

@@ -35,7 +35,7 @@ struct Route {
 
 /// What the caller sends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Carries {
+pub(crate) enum Carries {
     B3,
     SingleB3,
     RequestId,
@@ -176,7 +176,7 @@ pub fn run(
 }
 
 /// Python calls Node calls Go, each in a pod of its own, by several routes.
-fn start_services(places: &Places) -> Result<Vec<Running>> {
+pub(crate) fn start_services(places: &Places) -> Result<Vec<Running>> {
     let mut services = Vec::new();
     let (python, node) = (python_program()?, program(&["node", "nodejs"])?);
     let go = places.programs.join("goserver");
@@ -252,14 +252,14 @@ fn start_agent(
 
 /// One call of a caller that has a span of its own, and its ids.
 #[derive(Clone, Debug)]
-struct Call {
+pub(crate) struct Call {
     trace: String,
     span: String,
     started: u64,
 }
 
 impl Call {
-    fn new(series: u16, n: usize) -> Self {
+    pub(crate) fn new(series: u16, n: usize) -> Self {
         let now = SystemTime::now()
             .duration_since(UNIX_EPOCH)
             .unwrap_or_default();
@@ -275,7 +275,12 @@ impl Call {
         }
     }
 
-    fn headers(&self, carries: Carries) -> String {
+    /// Its trace's id.
+    pub(crate) fn trace(&self) -> &str {
+        &self.trace
+    }
+
+    pub(crate) fn headers(&self, carries: Carries) -> String {
         let Self { trace, span, .. } = self;
         match carries {
             Carries::B3 => {
@@ -342,29 +347,11 @@ fn judge(zipkin: &Zipkin, route: Route, calls: &[Call], shared: bool) -> Result<
             broken.push(error.context(format!("trace {}", call.trace)));
         }
     }
-    // A known fault on kernels that preempt (README, limits): the kernel now and
-    // then skips both programs of a call. Elsewhere not one trace may break.
-    let excused = if preempts() {
-        (calls.len() * 3).div_ceil(100)
-    } else {
-        0
-    };
+    let count = broken.len();
     match broken.pop() {
-        Some(error) if broken.len() + 1 > excused => {
-            let count = broken.len() + 1;
-            Err(error.context(format!(
-                "{count} of {} traces, {excused} excused",
-                calls.len()
-            )))
-        }
-        _ => Ok(()),
+        Some(error) => Err(error.context(format!("{count} of {} traces", calls.len()))),
+        None => Ok(()),
     }
-}
-
-/// Whether tasks are preempted inside this kernel, fully or lazily.
-fn preempts() -> bool {
-    fs::read_to_string("/sys/kernel/debug/sched/preempt")
-        .is_ok_and(|modes| modes.contains("(full)") || modes.contains("(lazy)"))
 }
 
 fn post_callers(zipkin: &Zipkin, calls: &[Call], kind: Option<Kind>) -> Result<()> {

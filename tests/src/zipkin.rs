@@ -6,6 +6,9 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, ensure};
 use serde_json::{Value, json};
 
+use crate::backends::api::Api;
+use crate::backends::fields::Fields;
+use crate::backends::links::{Link, Links};
 use crate::raw::Client;
 use crate::spans::{Kind, Span};
 use crate::wait;
@@ -42,6 +45,12 @@ impl Zipkin {
         self.addr
     }
 
+    /// `HOST:PORT`.
+    #[must_use]
+    pub fn authority(&self) -> &str {
+        &self.authority
+    }
+
     /// Where an exporter posts spans.
     #[must_use]
     pub fn spans_url(&self) -> String {
@@ -75,6 +84,34 @@ impl Zipkin {
         }
         ensure!(status == 200, "Zipkin answered {status}: {answer}");
         read(&serde_json::from_str(&answer)?)
+    }
+
+    /// All that it knows of the spans of a trace, nothing if it does not know
+    /// the trace.
+    ///
+    /// # Errors
+    /// If the answer is not understood.
+    pub fn facts(&self, trace: &str) -> Result<Vec<Fields>> {
+        let spans = Api::new(&self.authority)?.get(&format!("/api/v2/trace/{trace}"))?;
+        let spans = spans.as_ref().and_then(Value::as_array);
+        spans
+            .into_iter()
+            .flatten()
+            .map(Fields::from_zipkin)
+            .collect()
+    }
+
+    /// Which services called which until `now`, since `lookback` ago.
+    ///
+    /// # Errors
+    /// If the answer is not understood.
+    pub fn links(&self, now: Duration, lookback: Duration) -> Result<Links> {
+        let (end, back) = (now.as_millis(), lookback.as_millis());
+        let path = format!("/api/v2/dependencies?endTs={end}&lookback={back}");
+        let answer = Api::new(&self.authority)?.get(&path)?;
+        let answer = answer.context("no dependencies")?;
+        let links = answer.as_array().into_iter().flatten();
+        links.map(Link::from_json).collect()
     }
 
     /// All traces with a tag, of the last hour.

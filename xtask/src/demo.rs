@@ -188,7 +188,7 @@ fn start_zipkin() -> Result<Zipkin> {
         other
     };
     say("starting Zipkin");
-    Zipkin::start(port)
+    Zipkin::start(port, None)
 }
 
 /// How the stage is started.

@@ -39,13 +39,14 @@ struct Cli {
 enum Verb {
     /// Bring the toolchain, QEMU, the kernels and the test servers.
     Setup {
-        /// bpf, qemu, kernels, servers; everything without one.
+        /// bpf, qemu, kernels, servers, jaeger; everything without one.
         parts: Vec<setup::Part>,
     },
     Build(build::Build),
     Run(build::Run),
     Vm(vm::Vm),
     Test(test::Test),
+    Serve(servers::Serve),
     Demo(demo::Demo),
     #[command(hide = true)]
     DemoStage(demo::Stage),
@@ -85,6 +86,7 @@ fn dispatch(verb: Verb) -> Result<i32> {
         Verb::Run(run) => run.run(),
         Verb::Vm(vm) => vm.run(),
         Verb::Test(test) => test.run(),
+        Verb::Serve(serve) => serve.run(),
         Verb::Demo(demo) => demo.run(),
         Verb::DemoStage(stage) => stage.run(),
         Verb::Bench(bench) => bench.run(),

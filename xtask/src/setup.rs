@@ -6,6 +6,7 @@ use anyhow::Result;
 use crate::{cache::Cache, kernel::Kernel};
 
 pub(crate) mod bpf;
+pub(crate) mod jaeger;
 pub(crate) mod kernels;
 pub(crate) mod qemu;
 pub(crate) mod servers;
@@ -21,6 +22,8 @@ pub(crate) enum Part {
     Kernels(Vec<Kernel>),
     /// Servers, clients and backends to test against.
     Servers,
+    /// A Jaeger, whose build takes minutes.
+    Jaeger,
     /// Those of them that the demonstration uses.
     Demo,
 }
@@ -33,6 +36,7 @@ impl Part {
             Self::Qemu,
             Self::Kernels(Kernel::ALL.to_vec()),
             Self::Servers,
+            Self::Jaeger,
         ]
     }
 
@@ -43,6 +47,7 @@ impl Part {
             Self::Qemu => "qemu",
             Self::Kernels(_) => "kernels",
             Self::Servers => "servers",
+            Self::Jaeger => "jaeger",
             Self::Demo => "demo",
         }
     }
@@ -55,7 +60,7 @@ impl std::str::FromStr for Part {
         Self::all()
             .into_iter()
             .find(|part| part.name() == text)
-            .ok_or_else(|| format!("no part {text}: bpf, qemu, kernels or servers"))
+            .ok_or_else(|| format!("no part {text}: bpf, qemu, kernels, servers or jaeger"))
     }
 }
 
@@ -72,6 +77,7 @@ pub(crate) fn ensure(parts: &[Part]) -> Result<()> {
             Part::Qemu => qemu::ensure()?,
             Part::Kernels(kernels) => kernels::ensure(&cache, kernels)?,
             Part::Servers => servers::ensure(&cache).map(drop)?,
+            Part::Jaeger => jaeger::ensure(&cache).map(drop)?,
             Part::Demo => servers::ensure_demo(&cache)?,
         }
     }

@@ -13,7 +13,7 @@ use clap::Args;
 use crate::{
     build,
     kernel::{Kernel, Kernels},
-    servers::Zipkin,
+    servers::{Jaeger, Zipkin},
     setup::{self, Part},
     sh,
     workspace::Workspace,
@@ -86,9 +86,10 @@ impl Test {
         if suites.is_empty() {
             return Ok(());
         }
-        let zipkin = sh::step("starting Zipkin", || Zipkin::start(0))?;
         let out = workspace.target.join("suites");
         fs::create_dir_all(&out)?;
+        let zipkin = sh::step("starting Zipkin", || Zipkin::start(0, Some(&out)))?;
+        let jaeger = sh::step("starting Jaeger", || Jaeger::start(workspace, &out))?;
         for suite in suites {
             let binary =
                 build::binary(workspace, suite.package, suite.binary, true, Some(&objects))?;
@@ -96,6 +97,7 @@ impl Test {
                 binary,
                 agent: agent.clone(),
                 zipkin: &zipkin,
+                jaeger: &jaeger,
                 out: out.clone(),
             };
             let kernels: &[Kernel] = &self.kernel.0;

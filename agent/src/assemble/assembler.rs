@@ -2,7 +2,7 @@
 
 use super::connection::Connection;
 use super::ends::Cause;
-use super::exchange::{Failure, Output};
+use super::exchange::{Failure, Output, Spare};
 use super::options::{Counters, Options};
 use super::sink::Sink;
 use super::table::Table;
@@ -30,18 +30,29 @@ impl Assembler {
     }
 
     /// Takes one record and appends what it leads to.
+    #[inline]
     pub fn push(&mut self, record: &Record<'_>, out: &mut Vec<Output>) {
         self.sink.counters.records += 1;
         let (table, sink) = (&mut self.table, &mut self.sink);
         match table.get(record.socket) {
             Some(connection) if connection.origins == record.origins => {
                 connection.touched = true;
-                if let Event::Closed { at } = record.event {
-                    connection.last = connection.last.max(at);
-                    connection.end(Cause::Ended, at, sink, out);
-                    table.remove(record.socket);
-                } else {
-                    connection.event(record, sink, out);
+                match &record.event {
+                    Event::Segment(segment) => {
+                        if !connection.quick_segment(record, segment, sink, out) {
+                            connection.segment(record, segment, sink, out);
+                            connection.set_pace();
+                        }
+                    }
+                    Event::Closed { at } => {
+                        connection.last = connection.last.max(*at);
+                        connection.end(Cause::Ended, *at, sink, out);
+                        drop(table.remove(record.socket));
+                    }
+                    _ => {
+                        connection.event(record, sink, out);
+                        connection.set_pace();
+                    }
                 }
             }
             Some(_) => {
@@ -51,7 +62,9 @@ impl Assembler {
             }
             None => self.push_unknown(record, out),
         }
-        while self.sink.is_full() && self.evict(out) {}
+        if self.sink.is_full() {
+            while self.sink.is_full() && self.evict(out) {}
+        }
     }
 
     /// Gives out targets and request lines from now on, or no longer; see
@@ -122,6 +135,27 @@ impl Assembler {
         self.sink.held
     }
 
+    /// Takes exchanges that are done with, so that the next ones need no new
+    /// memory.
+    pub fn reuse(&mut self, done: &mut Spare) {
+        self.sink.reuse(done);
+    }
+
+    /// One that takes no short ways.
+    #[cfg(test)]
+    pub(super) fn long_way(options: Options) -> Self {
+        let mut assembler = Self::new(options);
+        assembler.sink.long_way = true;
+        assembler
+    }
+
+    /// Segments that took a short way.
+    #[cfg(test)]
+    pub(super) const fn shortened(&self) -> u64 {
+        self.sink.shortened
+    }
+
+    #[inline(never)]
     fn push_unknown(&mut self, record: &Record<'_>, out: &mut Vec<Output>) {
         if !matches!(record.event, Event::Opened { .. } | Event::Segment(_)) {
             return;
@@ -135,6 +169,7 @@ impl Assembler {
         }
     }
 
+    #[inline(never)]
     fn evict(&mut self, out: &mut Vec<Output>) -> bool {
         let Some(mut connection) = self.table.evict() else {
             return false;
@@ -155,6 +190,7 @@ impl Assembler {
 
 impl Connection {
     /// Anything but its close.
+    #[inline(never)]
     fn event(&mut self, record: &Record<'_>, sink: &mut Sink, out: &mut Vec<Output>) {
         match record.event {
             Event::Opened { local, peer } => {

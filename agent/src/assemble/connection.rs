@@ -5,6 +5,7 @@
 
 use super::exchange::{Opaque, Output};
 use super::pairing::{Pairing, Reply};
+use super::quick::Pace;
 use super::sink::Sink;
 use super::stream::{Call, Piece, Stream};
 use crate::capture::{Command, Record, Segment};
@@ -39,6 +40,8 @@ pub(super) struct Connection {
     pub(super) strange: Strange,
     /// A send failed and a response may still be read.
     pub(super) failed: Option<(Failure, MonoNanos)>,
+    /// What the short way may take next.
+    pub(super) pace: Pace,
 }
 
 /// Signs that a connection picked up in the middle is not HTTP.
@@ -72,9 +75,11 @@ impl Connection {
             body_of: None,
             strange: Strange::default(),
             failed: None,
+            pace: Pace::Unknown,
         }
     }
 
+    #[inline(always)]
     pub(super) fn stream(&mut self, direction: Direction) -> &mut Stream {
         match direction {
             Direction::In => &mut self.incoming,
@@ -83,6 +88,7 @@ impl Connection {
     }
 
     /// The direction of requests, once it is known.
+    #[inline(always)]
     pub(super) fn requests(&self) -> Option<Direction> {
         self.side.map(|side| match side {
             Side::Client => Direction::Out,
@@ -96,6 +102,7 @@ impl Connection {
     }
 
     /// Bytes moved.
+    #[inline(never)]
     pub(super) fn segment(
         &mut self,
         record: &Record<'_>,
@@ -114,6 +121,27 @@ impl Connection {
             owner: record.owner,
             pid: record.pid,
         };
+        let stream = self.stream(direction);
+        let continues = stream.started && segment.seq == stream.next;
+        if continues && segment.head.len() == segment.len as usize {
+            self.known(direction, segment.head, true, &call, sink, out);
+        } else if !self.unusual_segment(segment, &call, sink, out) {
+            return;
+        }
+        self.behind_segment(direction, &call, sink, out);
+    }
+
+    /// Bytes moved that are not all known, or do not continue the stream;
+    /// false if they only repeat it.
+    #[inline(never)]
+    fn unusual_segment(
+        &mut self,
+        segment: &Segment<'_>,
+        call: &Call,
+        sink: &mut Sink,
+        out: &mut Vec<Output>,
+    ) -> bool {
+        let direction = segment.direction;
         let mut piece = Piece::of(segment);
         if !self.stream(direction).started {
             self.begin(segment, sink);
@@ -124,7 +152,7 @@ impl Connection {
                 let known = stream.next.since(segment.seq);
                 if known >= segment.len {
                     sink.counters.repeated += 1;
-                    return;
+                    return false;
                 }
                 piece.trim(known);
             } else {
@@ -133,19 +161,19 @@ impl Connection {
                 // a message among them is the last call that is.
                 let unseen = Call {
                     exit: stream.last_exit,
-                    ..call
+                    ..*call
                 };
                 self.missing(direction, missing, &unseen, sink, out);
             }
         }
-        self.known(direction, piece.head, true, &call, sink, out);
+        self.known_part(direction, piece.head, true, call, sink, out);
         if piece.unknown > 0 {
-            self.unknown(direction, piece.unknown, false, &call, sink, out);
+            self.unknown(direction, piece.unknown, false, call, sink, out);
         }
         if !piece.tail.is_empty() {
-            self.known(direction, piece.tail, false, &call, sink, out);
+            self.known_part(direction, piece.tail, false, call, sink, out);
         }
-        self.behind_segment(direction, &call, sink, out);
+        true
     }
 
     /// The first segment of a stream. If the other stream was seen from its
@@ -173,6 +201,7 @@ impl Connection {
         stream.begin(if fresh { origin } else { segment.seq }, fresh);
     }
 
+    #[inline(always)]
     fn behind_segment(
         &mut self,
         direction: Direction,

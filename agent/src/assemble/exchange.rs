@@ -12,8 +12,9 @@ pub enum Output {
     /// Method, target and host of that request, the other strings empty; only
     /// if they were asked for ([`Options::lines`](super::Options::lines)).
     Line(Box<Text>),
-    /// A request head is complete; its exchange is in flight.
-    Began(Began),
+    /// A request head is complete; its exchange is in flight. Not if
+    /// [`Options::only_finished`](super::Options::only_finished).
+    Began(Box<Began>),
     /// The exchange of an earlier [`Output::Began`] is over.
     Finished(Box<Exchange>),
     /// A connection was recognised as something that is not traced.
@@ -102,6 +103,9 @@ pub struct Exchange {
     pub lenient: bool,
 }
 
+/// Exchanges that are done with: memory for others.
+pub type Spare = Vec<Box<Exchange>>;
+
 /// Bytes of a body as seen.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct BodySize {
@@ -150,11 +154,20 @@ impl Failure {
 }
 
 /// The few strings of the heads that leave the node, in one allocation.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default)]
 pub struct Text {
+    /// What is behind the last end is left over from before.
     bytes: Vec<u8>,
     ends: [u32; 5],
 }
+
+impl PartialEq for Text {
+    fn eq(&self, other: &Self) -> bool {
+        self.ends == other.ends && self.all() == other.all()
+    }
+}
+
+impl Eq for Text {}
 
 impl Text {
     /// Copies the strings together. Bytes that are not UTF-8 are kept and
@@ -167,21 +180,41 @@ impl Text {
         user_agent: &[u8],
         request_id: &[u8],
     ) -> Self {
-        let parts = [method, target, host, user_agent, request_id];
-        let mut bytes = Vec::with_capacity(parts.iter().map(|p| p.len()).sum());
-        let mut ends = [0; 5];
-        for (part, end) in parts.into_iter().zip(&mut ends) {
-            bytes.extend_from_slice(part);
-            *end = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
+        let mut text = Self::default();
+        text.set([method, target, host, user_agent, request_id]);
+        text
+    }
+
+    /// Replaces the strings: method, target, `Host`, `User-Agent` and
+    /// `X-Request-Id`.
+    #[inline(always)]
+    pub(super) fn set(&mut self, parts: [&[u8]; 5]) {
+        // Parts of a head, which has at most 64 KiB.
+        let mut end = 0;
+        self.ends = parts.map(|part| {
+            end += part.len() as u32;
+            end
+        });
+        if self.bytes.len() < end as usize {
+            self.bytes.resize(end as usize, 0);
         }
-        Self { bytes, ends }
+        for (part, end) in parts.into_iter().zip(self.ends) {
+            let end = end as usize;
+            if !part.is_empty()
+                && let Some(place) = self.bytes.get_mut(end - part.len()..end)
+            {
+                place.copy_from_slice(part);
+            }
+        }
     }
 
     /// All strings in one row: what is true of every byte of it is true of
     /// each string.
     #[must_use]
+    #[inline]
     pub fn all(&self) -> &[u8] {
-        &self.bytes
+        let [.., end] = self.ends;
+        self.bytes.get(..end as usize).unwrap_or_default()
     }
 
     /// Request method.

@@ -17,6 +17,7 @@ use crate::units::Direction;
 impl Connection {
     /// Takes the next bytes of a stream; `call_start` if a call's first are
     /// among them.
+    #[inline(always)]
     pub(super) fn known(
         &mut self,
         direction: Direction,
@@ -27,12 +28,31 @@ impl Connection {
         out: &mut Vec<Output>,
     ) {
         while !bytes.is_empty() && !self.opaque {
-            let taken = self.step(direction, bytes, call_start, call, sink, out);
+            let taken = match &self.stream(direction).phase {
+                Phase::Idle => self.start(direction, bytes, call, sink, out),
+                _ => self.step(direction, bytes, call_start, call, sink, out),
+            };
             call_start = false;
             bytes = bytes.get(taken..).unwrap_or_default();
         }
     }
 
+    /// The same, of a segment of which not all is known.
+    #[inline(never)]
+    pub(super) fn known_part(
+        &mut self,
+        direction: Direction,
+        bytes: &[u8],
+        call_start: bool,
+        call: &Call,
+        sink: &mut Sink,
+        out: &mut Vec<Output>,
+    ) {
+        self.known(direction, bytes, call_start, call, sink, out);
+    }
+
+    /// Takes bytes where no message must start.
+    #[inline(never)]
     fn step(
         &mut self,
         direction: Direction,
@@ -46,7 +66,9 @@ impl Connection {
         let mut ended = false;
         let taken = match &mut stream.phase {
             Phase::Seek if !call_start => bytes.len(),
-            Phase::Idle | Phase::Seek => return self.start(direction, bytes, call, sink, out),
+            Phase::Idle | Phase::Seek => {
+                return self.start_somewhere(direction, bytes, call, sink, out);
+            }
             Phase::Head => {
                 return self.more_head(direction, bytes, call_start, call, sink, out);
             }
@@ -101,6 +123,7 @@ impl Connection {
         taken
     }
 
+    #[inline(always)]
     fn advance(&mut self, direction: Direction, count: usize) {
         let stream = self.stream(direction);
         // A segment's bytes, counted in 32 bits.
@@ -108,6 +131,7 @@ impl Connection {
     }
 
     /// Whether a message that starts like this can come in this direction.
+    #[inline(always)]
     fn fits(&self, direction: Direction, start: Start) -> bool {
         match start {
             Start::No => false,
@@ -117,7 +141,20 @@ impl Connection {
         }
     }
 
+    #[inline(never)]
+    fn start_somewhere(
+        &mut self,
+        direction: Direction,
+        bytes: &[u8],
+        call: &Call,
+        sink: &mut Sink,
+        out: &mut Vec<Output>,
+    ) -> usize {
+        self.start(direction, bytes, call, sink, out)
+    }
+
     /// A message must, or may, start here.
+    #[inline(always)]
     fn start(
         &mut self,
         direction: Direction,
@@ -149,27 +186,49 @@ impl Connection {
                 self.advance(direction, len);
                 empty + len
             }
-            Parsed::Partial => {
-                self.stream(direction).phase = Phase::Head;
-                self.stream(direction).partial = Some(Box::new(Partial {
-                    bytes: Vec::new(),
-                    scan: EndScan::default(),
-                    line_checked: false,
-                    expected,
-                    first,
-                }));
-                empty + self.more_head(direction, rest, false, call, sink, out)
+            unread => {
+                let partial = matches!(unread, Parsed::Partial);
+                empty
+                    + self.unread_start(direction, rest, expected, partial, &first, call, sink, out)
             }
-            Parsed::Refused => {
-                self.not_a_start(direction, rest, expected, call, sink, out);
-                self.advance(direction, rest.len());
-                bytes.len()
-            }
+        }
+    }
+
+    /// What starts here is no whole head, or none at all.
+    #[expect(clippy::too_many_arguments, reason = "one call site's locals")]
+    #[inline(never)]
+    fn unread_start(
+        &mut self,
+        direction: Direction,
+        rest: &[u8],
+        expected: bool,
+        partial: bool,
+        first: &First,
+        call: &Call,
+        sink: &mut Sink,
+        out: &mut Vec<Output>,
+    ) -> usize {
+        if partial {
+            let stream = self.stream(direction);
+            stream.phase = Phase::Head;
+            stream.partial = Some(Box::new(Partial {
+                bytes: Vec::new(),
+                scan: EndScan::default(),
+                line_checked: false,
+                expected,
+                first: *first,
+            }));
+            self.more_head(direction, rest, false, call, sink, out)
+        } else {
+            self.not_a_start(direction, rest, expected, call, sink, out);
+            self.advance(direction, rest.len());
+            rest.len()
         }
     }
 
     /// Tries to read a whole head.
     #[expect(clippy::too_many_arguments, reason = "one call site's locals, twice")]
+    #[inline(always)]
     fn message(
         &mut self,
         direction: Direction,
@@ -210,7 +269,25 @@ impl Connection {
         }
     }
 
+    /// The same, of a head that came in parts.
+    #[expect(clippy::too_many_arguments, reason = "one call site's locals, twice")]
+    #[inline(never)]
+    fn held_message(
+        &mut self,
+        direction: Direction,
+        kind: Start,
+        fits: bool,
+        head: &[u8],
+        first: &First,
+        call: &Call,
+        sink: &mut Sink,
+        out: &mut Vec<Output>,
+    ) -> Parsed<usize> {
+        self.message(direction, kind, fits, head, first, call, sink, out)
+    }
+
     /// Holds bytes of a head until its end is there.
+    #[inline(never)]
     fn more_head(
         &mut self,
         direction: Direction,
@@ -240,7 +317,7 @@ impl Connection {
         let fits = is_http && self.fits(direction, kind);
         if let Some(end) = end {
             let first = partial.first;
-            let read = self.message(direction, kind, fits, held, &first, call, sink, out);
+            let read = self.held_message(direction, kind, fits, held, &first, call, sink, out);
             if let Parsed::Complete(_) = read {
                 let taken = end.saturating_sub(before);
                 self.advance(direction, taken);
@@ -251,7 +328,7 @@ impl Connection {
             // A body's text looked like the start of a line. The start that
             // was waited for may be here.
             self.stream(direction).phase = Phase::Seek;
-            return self.start(direction, bytes, call, sink, out);
+            return self.start_somewhere(direction, bytes, call, sink, out);
         }
         if !fits || end.is_some() {
             self.not_a_start(direction, held, partial.expected, call, sink, out);
@@ -346,6 +423,7 @@ impl Connection {
     }
 
     /// A body whose framing was lost ends with a call that ends like one.
+    #[inline(always)]
     pub(super) fn chunks_may_end(
         &mut self,
         direction: Direction,

@@ -4,8 +4,9 @@ use siphasher::sip::SipHasher13;
 use siphasher::sip128;
 
 use super::connection::Connection;
-use super::exchange::{Began, BodySize, Exchange, Opaque, Output, Seed, Text};
+use super::exchange::{Began, BodySize, Opaque, Output, Seed, Text};
 use super::pairing::{Answers, Asks, Open, Reply};
+use super::quick::texts;
 use super::sink::Sink;
 use super::stream::{Call, First, Hidden, Phase, Sizes};
 use crate::http::chunked::Chunks;
@@ -14,6 +15,7 @@ use crate::units::{ConnId, Direction, MonoNanos, Side, WireId};
 
 impl Connection {
     /// The head of a request is complete.
+    #[inline(always)]
     pub(super) fn request(
         &mut self,
         direction: Direction,
@@ -47,41 +49,20 @@ impl Connection {
         }
 
         let began = self.began(side, head, bytes, first, start, sink.serial());
-        let asks = match head.method {
-            b"HEAD" => Asks::Head,
-            b"CONNECT" => Asks::Connect,
-            _ => Asks::Any,
-        };
-        let text = Text::new(
-            head.method,
-            head.target,
-            head.host,
-            head.user_agent,
-            head.request_id,
-        );
-        sink.hold(text.all().len());
+        let asks = Asks::of(head.method);
+        let mut exchange = sink.spare();
+        exchange.began = began;
+        exchange.end = began.start;
+        exchange.minor_version = head.minor;
+        exchange.lenient = head.lenient;
+        exchange.text.set(texts(head));
+        sink.hold(exchange.text.all().len());
         sink.counters.began += 1;
-        if sink.options.targets {
-            out.push(Output::Target(head.target.into()));
+        if !sink.options.only_finished {
+            tell(&began, head, sink, out);
         }
-        if sink.options.lines {
-            let line = Text::new(head.method, head.target, head.host, b"", b"");
-            out.push(Output::Line(Box::new(line)));
-        }
-        out.push(Output::Began(began));
         self.pairing.push(Open {
-            exchange: Box::new(Exchange {
-                began,
-                text,
-                first_byte: None,
-                end: began.start,
-                status: None,
-                minor_version: head.minor,
-                request_body: BodySize::default(),
-                response_body: BodySize::default(),
-                failure: None,
-                lenient: head.lenient,
-            }),
+            exchange,
             asks,
             behind_reply: false,
         });
@@ -98,6 +79,7 @@ impl Connection {
     }
 
     /// The head of a response is complete.
+    #[inline(always)]
     pub(super) fn response(
         &mut self,
         direction: Direction,
@@ -160,6 +142,7 @@ impl Connection {
         }
     }
 
+    #[inline(always)]
     fn begin_body(&mut self, direction: Direction, body: Body) {
         let stream = self.stream(direction);
         stream.body = Sizes::default();
@@ -172,6 +155,7 @@ impl Connection {
     }
 
     /// A message was seen, so it is HTTP and this end's part is known.
+    #[inline(always)]
     fn speaks_http(&mut self, side: Side, sink: &mut Sink) -> Side {
         if self.strange.segments > 0 {
             self.nothing_strange();
@@ -187,12 +171,24 @@ impl Connection {
     /// Unless the client pipelines, one whose framing was lost is over by now,
     /// and so is one that nobody had asked for: it may have answered a `HEAD`
     /// that was not seen, so that its body never comes.
+    #[inline(always)]
     fn responses_are_quiet(
         &mut self,
         start: MonoNanos,
         sink: &mut Sink,
         out: &mut Vec<Output>,
     ) -> bool {
+        if self.reply.is_some() {
+            self.give_up_reply(start, sink, out);
+        }
+        let direction = self.responses();
+        let phase = &self.stream(direction).phase;
+        let between = matches!(phase, Phase::Idle | Phase::Seek);
+        between && self.reply.is_none()
+    }
+
+    #[inline(never)]
+    fn give_up_reply(&mut self, start: MonoNanos, sink: &mut Sink, out: &mut Vec<Output>) {
         let direction = self.responses();
         let client = self.side == Some(Side::Client);
         let stream = self.stream(direction);
@@ -210,12 +206,11 @@ impl Connection {
         if over {
             self.message_over(direction, end, sink, out);
         }
-        let phase = self.stream(direction).phase;
-        self.reply.is_none() && matches!(phase, Phase::Idle | Phase::Seek)
     }
 
     /// With nothing open before the request, and nothing in doubt, whatever
     /// comes next from the other side is the start of its response.
+    #[inline(always)]
     fn align_responses(&mut self) {
         let aligned = self.pairing.is_one_certain();
         let direction = self.responses();
@@ -226,6 +221,7 @@ impl Connection {
         }
     }
 
+    #[inline(always)]
     fn responses(&self) -> Direction {
         match self.side {
             Some(Side::Client) => Direction::In,
@@ -250,6 +246,7 @@ impl Connection {
     }
 
     /// The last byte of a message moved.
+    #[inline(never)]
     pub(super) fn message_over(
         &mut self,
         direction: Direction,
@@ -267,6 +264,7 @@ impl Connection {
     }
 
     /// Keeps the size of the request body under way, as far as it got.
+    #[inline]
     pub(super) fn store_request_body(&mut self) {
         let Some((serial, direction)) = self.body_of.zip(self.requests()) else {
             return;
@@ -277,6 +275,7 @@ impl Connection {
         }
     }
 
+    #[inline]
     fn response_over(&mut self, end: MonoNanos, sink: &mut Sink, out: &mut Vec<Output>) {
         let direction = self.responses();
         let body = self.stream(direction).idle();
@@ -293,6 +292,7 @@ impl Connection {
 
     /// Behind a response whose request was not seen the next one begins,
     /// unless its body is still under way.
+    #[inline(never)]
     fn requests_are_next(&mut self) {
         if let Some(direction) = self.requests() {
             let stream = self.stream(direction);
@@ -323,6 +323,7 @@ impl Connection {
         }
     }
 
+    #[inline(always)]
     fn began(
         &self,
         side: Side,
@@ -332,14 +333,6 @@ impl Connection {
         start: MonoNanos,
         serial: u64,
     ) -> Began {
-        let seed = if head.context.ids.is_some() {
-            Seed::Carried
-        } else if head.request_id.is_empty() {
-            Seed::Head(SipHasher13::new().hash(bytes))
-        } else {
-            let digest = sip128::SipHasher13::new().hash(head.request_id);
-            Seed::RequestId(digest.as_u128())
-        };
         Began {
             serial,
             side,
@@ -348,7 +341,7 @@ impl Connection {
                 request: first.seq,
             },
             context: head.context,
-            seed,
+            seed: seed(head, bytes),
             owner: first.call.owner,
             pid: first.call.pid,
             local: self.local,
@@ -359,7 +352,8 @@ impl Connection {
 
     /// C: sequence numbers of both sides' first data bytes. The end that
     /// opened the connection counts its SYN where the kernel does.
-    fn conn_id(&self, side: Side) -> ConnId {
+    #[inline(always)]
+    pub(super) fn conn_id(&self, side: Side) -> ConnId {
         let origins = self.origins;
         if !origins.known {
             return ConnId::default();
@@ -379,4 +373,37 @@ impl Connection {
             },
         }
     }
+}
+
+/// What a new trace id is made from.
+#[inline(always)]
+pub(super) fn seed(head: &RequestHead<'_>, bytes: &[u8]) -> Seed {
+    if head.context.ids.is_some() {
+        Seed::Carried
+    } else {
+        new_seed(head, bytes)
+    }
+}
+
+#[inline(never)]
+fn new_seed(head: &RequestHead<'_>, bytes: &[u8]) -> Seed {
+    if head.request_id.is_empty() {
+        Seed::Head(SipHasher13::new().hash(bytes))
+    } else {
+        let digest = sip128::SipHasher13::new().hash(head.request_id);
+        Seed::RequestId(digest.as_u128())
+    }
+}
+
+/// Says that an exchange begins.
+#[inline(never)]
+pub(super) fn tell(began: &Began, head: &RequestHead<'_>, sink: &Sink, out: &mut Vec<Output>) {
+    if sink.options.targets {
+        out.push(Output::Target(head.target.into()));
+    }
+    if sink.options.lines {
+        let line = Text::new(head.method, head.target, head.host, b"", b"");
+        out.push(Output::Line(Box::new(line)));
+    }
+    out.push(Output::Began(Box::new(*began)));
 }

@@ -19,6 +19,7 @@ mod opaque;
 mod options;
 mod pairing;
 mod plausible;
+mod quick;
 mod sink;
 mod stream;
 mod table;
@@ -27,7 +28,7 @@ mod table;
 mod tests;
 
 pub use assembler::Assembler;
-pub use exchange::{Began, BodySize, Exchange, Failure, Opaque, Output, Seed, Text};
+pub use exchange::{Began, BodySize, Exchange, Failure, Opaque, Output, Seed, Spare, Text};
 #[cfg(any(test, feature = "fuzzing"))]
 pub use fuzz::fuzz_assembler;
 pub use options::{Counters, Limits, Options};

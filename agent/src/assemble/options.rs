@@ -17,6 +17,10 @@ pub struct Options {
     /// Give out method, target and host of each request when it begins,
     /// because a sampler decides by the span's name.
     pub lines: bool,
+    /// Give out exchanges when they are over only, without
+    /// [`Output::Began`](super::Output::Began) and what comes before it,
+    /// because nobody decides anything before.
+    pub only_finished: bool,
 }
 
 /// Bounds on state; what goes over them is given up and counted.

@@ -34,6 +34,7 @@
 use std::collections::VecDeque;
 
 use super::exchange::{BodySize, Exchange, Failure, Output};
+use super::quick::Pace;
 use super::sink::Sink;
 use super::stream::Hidden;
 use crate::units::MonoNanos;
@@ -122,11 +123,54 @@ pub(super) enum Answers {
     Nobody,
 }
 
+impl Asks {
+    /// What a request of this method wants.
+    #[inline(always)]
+    pub(super) const fn of(method: &[u8]) -> Self {
+        match method {
+            b"HEAD" => Self::Head,
+            b"CONNECT" => Self::Connect,
+            _ => Self::Any,
+        }
+    }
+}
+
 impl Pairing {
+    /// What comes next if that is certain.
+    pub(super) fn pace(&self) -> Pace {
+        let usual = self.rare.is_none() && !self.sliding && !self.hopeless;
+        match (self.queue.front(), self.queue.len(), self.certain) {
+            (None, 0, 0) if usual && self.unasked == 0 => Pace::Request,
+            (Some(open), 1, 1) if usual && open.asks == Asks::Any => Pace::Response,
+            _ => Pace::Unknown,
+        }
+    }
+
+    /// A request at [`Pace::Request`]: what [`Pairing::push`] would do.
+    #[inline(always)]
+    pub(super) fn push_only(&mut self, open: Open) {
+        self.queue.push_back(open);
+        self.certain = 1;
+        self.contiguous += 1;
+        self.replied = false;
+        self.answered_since = false;
+    }
+
+    /// The request that is answered at [`Pace::Response`].
+    #[inline(always)]
+    pub(super) fn pop_only(&mut self) -> Option<Open> {
+        self.certain = 0;
+        self.replied = true;
+        self.answered_since = true;
+        self.queue.pop_front()
+    }
+
+    #[inline(always)]
     pub(super) fn is_empty(&self) -> bool {
         self.queue.is_empty()
     }
 
+    #[inline(always)]
     pub(super) fn len(&self) -> usize {
         self.queue.len()
     }
@@ -144,10 +188,12 @@ impl Pairing {
     }
 
     /// Whether one request is open and the next response is its.
+    #[inline(always)]
     pub(super) fn is_one_certain(&self) -> bool {
         self.certain == 1 && self.queue.len() == 1 && !self.sliding
     }
 
+    #[inline(always)]
     fn in_doubt(&self) -> bool {
         self.certain < self.queue.len()
             || self.rare.as_ref().is_some_and(|rare| !rare.kept.is_empty())
@@ -159,6 +205,7 @@ impl Pairing {
 
     /// A request begins. `before`: what is missing before it. `replies`: what
     /// is missing behind the last response, if none is under way.
+    #[inline(always)]
     pub(super) fn before_request(
         &mut self,
         before: Hidden,
@@ -169,17 +216,7 @@ impl Pairing {
     ) {
         let quiet = replies.is_some();
         if quiet && self.answered_since && self.in_doubt() {
-            let kept = self.rare.as_ref().map_or(0, |rare| rare.kept.len());
-            self.hopeless |= self.sliding;
-            let seen = before == Hidden::None && replies == Some(Hidden::None);
-            if seen && !self.sliding {
-                self.align(now, sink, out);
-            } else {
-                self.lose_all(now, sink, out);
-            }
-            // They answered what is hidden, as any other that nobody asked
-            // for.
-            self.unasked += u32::try_from(kept).unwrap_or(u32::MAX);
+            self.settle(before, replies, now, sink, out);
         }
         if before > Hidden::None {
             self.contiguous = 0;
@@ -192,7 +229,31 @@ impl Pairing {
         }
     }
 
+    /// A request begins in doubt, and none is under way.
+    #[inline(never)]
+    fn settle(
+        &mut self,
+        before: Hidden,
+        replies: Option<Hidden>,
+        now: MonoNanos,
+        sink: &mut Sink,
+        out: &mut Vec<Output>,
+    ) {
+        let kept = self.rare.as_ref().map_or(0, |rare| rare.kept.len());
+        self.hopeless |= self.sliding;
+        let seen = before == Hidden::None && replies == Some(Hidden::None);
+        if seen && !self.sliding {
+            self.align(now, sink, out);
+        } else {
+            self.lose_all(now, sink, out);
+        }
+        // They answered what is hidden, as any other that nobody asked
+        // for.
+        self.unasked += u32::try_from(kept).unwrap_or(u32::MAX);
+    }
+
     /// The request itself, directly behind [`Pairing::before_request`].
+    #[inline(always)]
     pub(super) fn push(&mut self, mut open: Open) {
         let hidden = self.rare.as_ref().is_some_and(|rare| rare.hidden);
         let certain = !hidden && !self.hopeless && !self.in_doubt();
@@ -252,6 +313,7 @@ impl Pairing {
 
     /// Whom the final response that begins now answers, and how that one
     /// wants it framed; `None` if the open requests differ in that.
+    #[inline(always)]
     pub(super) fn bind(
         &mut self,
         now: MonoNanos,
@@ -265,6 +327,17 @@ impl Pairing {
         if self.certain > 0 {
             return (Answers::Known(front.exchange.began.serial), Some(asks));
         }
+        self.bind_in_doubt(asks, now, sink, out)
+    }
+
+    #[inline(never)]
+    fn bind_in_doubt(
+        &mut self,
+        asks: Asks,
+        now: MonoNanos,
+        sink: &mut Sink,
+        out: &mut Vec<Output>,
+    ) -> (Answers, Option<Asks>) {
         let rare = self.rare.get_or_insert_default();
         if rare.hidden && rare.gap == Hidden::None && !rare.absorbed {
             // Nothing is missing between the last certain response and this
@@ -284,6 +357,7 @@ impl Pairing {
     }
 
     /// A response is over.
+    #[inline(always)]
     pub(super) fn complete(
         &mut self,
         reply: Reply,
@@ -301,13 +375,26 @@ impl Pairing {
                     self.watch_for_sliding(&reply);
                 }
             }
+            _ => self.complete_unknown(reply, client, sink, out),
+        }
+    }
+
+    #[inline(never)]
+    fn complete_unknown(
+        &mut self,
+        reply: Reply,
+        client: bool,
+        sink: &mut Sink,
+        out: &mut Vec<Output>,
+    ) {
+        match reply.answers {
             Answers::Doubt if self.in_doubt() => {
                 self.rare().kept.push(reply);
                 if self.rare().kept.len() > MAX_KEPT {
                     self.lose_all(reply.end, sink, out);
                 }
             }
-            Answers::Doubt => {}
+            Answers::Doubt | Answers::Known(_) => {}
             Answers::Nobody if client && self.early_fits(&reply) => {
                 self.certain = 0;
                 self.answer_front(&reply, sink, out);
@@ -322,6 +409,7 @@ impl Pairing {
         }
     }
 
+    #[inline(always)]
     fn watch_for_sliding(&mut self, reply: &Reply) {
         self.sliding |= self
             .queue
@@ -329,6 +417,7 @@ impl Pairing {
             .is_some_and(|open| open.behind_reply && open.exchange.began.start < reply.first_byte);
     }
 
+    #[inline(always)]
     fn answer_front(&mut self, reply: &Reply, sink: &mut Sink, out: &mut Vec<Output>) {
         if let Some(open) = self.queue.pop_front() {
             self.replied = true;
@@ -422,6 +511,7 @@ impl Pairing {
     }
 }
 
+#[inline(always)]
 fn answered(mut open: Open, reply: &Reply, sink: &mut Sink, out: &mut Vec<Output>) {
     let exchange = &mut open.exchange;
     exchange.status = Some(reply.status);
@@ -447,6 +537,7 @@ fn unanswered(
     finish(open, sink, out);
 }
 
+#[inline(always)]
 fn finish(open: Open, sink: &mut Sink, out: &mut Vec<Output>) {
     let counters = &mut sink.counters;
     counters.finished += 1;

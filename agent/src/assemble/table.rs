@@ -13,6 +13,9 @@ pub(super) struct Table {
     slots: Vec<Option<Connection>>,
     free: Vec<u32>,
     index: HashMap<SocketId, u32, FxBuildHasher>,
+    /// The slot that was asked for last: the next record is often of the same
+    /// connection.
+    last: usize,
     hand: usize,
 }
 
@@ -21,9 +24,13 @@ impl Table {
         self.index.len()
     }
 
+    #[inline(always)]
     pub(super) fn get(&mut self, socket: SocketId) -> Option<&mut Connection> {
-        let slot = *self.index.get(&socket)?;
-        self.slots.get_mut(slot as usize)?.as_mut()
+        let last = self.slots.get(self.last).and_then(Option::as_ref);
+        if last.is_none_or(|last| last.socket != socket) {
+            self.last = *self.index.get(&socket)? as usize;
+        }
+        self.slots.get_mut(self.last)?.as_mut()
     }
 
     /// Adds a connection whose socket is not in the table.

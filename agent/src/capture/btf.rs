@@ -220,6 +220,41 @@ impl Btf {
         self.named(name, &[FUNC]).is_some()
     }
 
+    /// A blob in which these functions have their ids, and every other type up
+    /// to the last of them is a nameless forward declaration: for a reader that
+    /// wants ids alone, at a tenth of the memory.
+    #[must_use]
+    pub fn skeleton(&self, functions: &[&str]) -> Vec<u8> {
+        let mut strings = vec![0];
+        let mut types = Vec::new();
+        let mut known: Vec<(u32, &str)> = functions
+            .iter()
+            .filter_map(|name| Some((self.function_id(name).ok()?, *name)))
+            .collect();
+        known.sort_unstable();
+        known.dedup();
+        let mut next = 1;
+        for (id, name) in known {
+            for _ in next..id {
+                types.extend([0, FWD << 24, 0].map(u32::to_le_bytes).as_flattened());
+            }
+            next = id.saturating_add(1);
+            let place = u32::try_from(strings.len()).unwrap_or_default();
+            types.extend([place, FUNC << 24, 0].map(u32::to_le_bytes).as_flattened());
+            strings.extend(name.bytes().chain([0]));
+        }
+        let len = |bytes: &[u8]| u32::try_from(bytes.len()).unwrap_or(u32::MAX);
+        let (header, ours) = (24, len(&types));
+        [MAGIC | 1 << 16, header, 0, ours, ours, len(&strings)]
+            .map(u32::to_le_bytes)
+            .as_flattened()
+            .iter()
+            .copied()
+            .chain(types)
+            .chain(strings)
+            .collect()
+    }
+
     fn named(&self, name: &str, kinds: &[u32]) -> Option<u32> {
         self.entries()
             .find(|(_, entry)| kinds.contains(&entry.kind) && self.is(entry.name, name))
@@ -349,6 +384,7 @@ const DEEPEST: u32 = 32;
 const STRUCT: u32 = 4;
 const UNION: u32 = 5;
 const ENUM: u32 = 6;
+const FWD: u32 = 7;
 const TYPEDEF: u32 = 8;
 const VOLATILE: u32 = 9;
 const CONST: u32 = 10;

@@ -16,15 +16,50 @@ pub struct Kernel {
     pub recvmsg_arity: usize,
     /// Place of the flags among them.
     pub recvmsg_flags: usize,
-    /// Type ids of `bpf_preempt_disable` and `bpf_preempt_enable` (kernel
-    /// ≥ 6.10).
-    pub preempt: Option<(u32, u32)>,
+    /// How a program turns preemption off (kernel ≥ 6.14).
+    pub preempt: Option<Preempt>,
     /// Whether `tcp_sendpage` exists (up to 6.4).
     pub sendpage: bool,
-    /// Whether `mptcp_sendmsg` exists: traffic the probes would not see.
-    pub mptcp: bool,
-    /// Whether `tcp_splice_read` exists: reads the probes would not see.
-    pub splice_read: bool,
+    /// Those of [`PAST`] that exist.
+    pub past: Vec<&'static str>,
+}
+
+/// Functions that move bytes past the probes, or lead there: they are counted.
+pub const PAST: [&str; 7] = [
+    // Up to 5.11; then it is `sk_msg_recvmsg`.
+    "__tcp_bpf_recvmsg",
+    "mptcp_recvmsg",
+    "mptcp_sendmsg",
+    "sk_msg_recvmsg",
+    "tcp_bpf_sendmsg",
+    "tcp_set_ulp",
+    "tcp_splice_read",
+];
+
+/// Type ids of the kernel functions by which a program turns preemption off.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Preempt {
+    /// `bpf_preempt_disable` (kernel ≥ 6.10).
+    pub disable: u32,
+    /// `bpf_preempt_enable`.
+    pub enable: u32,
+    /// `bpf_local_irq_save` (kernel ≥ 6.14).
+    pub irq_save: u32,
+    /// `bpf_local_irq_restore`.
+    pub irq_restore: u32,
+}
+
+impl Preempt {
+    /// `None` if one of them does not exist: no half is of use.
+    fn resolve(btf: &Btf) -> Option<Self> {
+        let id = |name| btf.function_id(name).ok();
+        Some(Self {
+            disable: id("bpf_preempt_disable")?,
+            enable: id("bpf_preempt_enable")?,
+            irq_save: id("bpf_local_irq_save")?,
+            irq_restore: id("bpf_local_irq_restore")?,
+        })
+    }
 }
 
 /// The parameters of `tcp_recvmsg` by their number: 6 up to 5.18, 5 up to
@@ -118,13 +153,16 @@ impl Kernel {
             layout,
             recvmsg_arity: arity,
             recvmsg_flags: flags,
-            preempt: btf
-                .function_id("bpf_preempt_disable")
-                .ok()
-                .zip(btf.function_id("bpf_preempt_enable").ok()),
+            preempt: Preempt::resolve(btf),
             sendpage,
-            mptcp: btf.has_function("mptcp_sendmsg"),
-            splice_read: btf.has_function("tcp_splice_read"),
+            past: PAST
+                .into_iter()
+                .filter(|function| match *function {
+                    // Its program takes the return value by place.
+                    "tcp_set_ulp" => expect(btf, function, &[(1, "name")], &[2]).is_ok(),
+                    other => btf.has_function(other),
+                })
+                .collect(),
         })
     }
 }

@@ -331,22 +331,18 @@ pub(super) fn account(gauges: &Gauges, ledger: &Ledger, bytes: &Traffic) {
         .records
         .lost
         .set(Lost::RingFull, get(Counter::RingFull));
-    ledger
-        .records
-        .missed
-        .set(Missed::MapFull, get(Counter::SocketsFull));
-    ledger
-        .records
-        .missed
-        .set(Missed::Fault, get(Counter::Fault));
-    ledger
-        .records
-        .missed
-        .set(Missed::KernelPages, get(Counter::NoBytes));
-    ledger
-        .records
-        .missed
-        .set(Missed::Oversized, get(Counter::Pieces));
+    for (reason, counter) in [
+        (Missed::MapFull, Counter::SocketsFull),
+        (Missed::Fault, Counter::Fault),
+        (Missed::KernelPages, Counter::NoBytes),
+        (Missed::Oversized, Counter::Pieces),
+        (Missed::Mptcp, Counter::Mptcp),
+        (Missed::SpliceRead, Counter::SpliceRead),
+        (Missed::Sockmap, Counter::Sockmap),
+        (Missed::KernelTls, Counter::KernelTls),
+    ] {
+        ledger.records.missed.set(reason, get(counter));
+    }
     ledger
         .records
         .missed

@@ -11,13 +11,15 @@ use rustc_hash::FxBuildHasher;
 
 use super::exits::Exits;
 use super::workloads::Workloads;
-use crate::assemble::{Began, Exchange, Output, Text};
+use crate::assemble::{Began, Exchange, Output, Spare, Text};
 use crate::decide::{Chosen, Decider, NotTraced, Plan, Sampling};
 use crate::export::content::Request;
 use crate::export::{Exporter, Wording};
 use crate::identify::{Identify, Known, WorkloadKey};
 use crate::ledger::{self, Dropped, Event, Ledger, NotSampled, Reason as _};
-use crate::link::{Backend, ClockOffset, Decided, IdentityKey, Limits, Linker, Minter, Timing};
+use crate::link::{
+    Backend, ClockOffset, Decided, Identity, IdentityKey, Limits, Linker, Minter, Timing, alone,
+};
 use crate::sample::{DecidedBy, Sampler, SamplerCounters, SamplerVerdict, decide};
 use crate::units::{MonoNanos, OwnerId};
 
@@ -80,7 +82,15 @@ pub struct Pipeline<I> {
     target: Option<Box<[u8]>>,
     /// The same request's line, if names decide anything.
     line: Box<Text>,
+    /// Exchanges whose spans are out: memory for the next ones.
+    done: Spare,
+    clock: ClockOffset,
+    /// Exchanges come when they are over only.
+    only_finished: bool,
 }
+
+/// Exchanges that are kept for [`Pipeline::done`].
+const MAX_DONE: usize = 1024;
 
 /// Why an exchange yields no span.
 #[derive(Clone, Copy, Debug)]
@@ -115,6 +125,9 @@ impl<I: Identify> Pipeline<I> {
             noted: HashMap::default(),
             target: None,
             line: Box::default(),
+            done: Spare::new(),
+            clock,
+            only_finished: false,
         }
     }
 
@@ -144,6 +157,17 @@ impl<I: Identify> Pipeline<I> {
         self.on_ignored = Some(tell);
     }
 
+    /// Exchanges come when they are over only: of servers whose clients nobody
+    /// observes, so that there is nothing to link.
+    pub const fn only_finished(&mut self) {
+        self.only_finished = true;
+    }
+
+    /// Exchanges whose spans are out: memory for the next ones.
+    pub const fn done(&mut self) -> &mut Spare {
+        &mut self.done
+    }
+
     /// Notes here what becomes of the workloads.
     pub fn note_in(&mut self, workloads: Arc<Workloads>) {
         self.workloads = Some(workloads);
@@ -165,6 +189,7 @@ impl<I: Identify> Pipeline<I> {
             Output::Target(target) => self.target = Some(target),
             Output::Line(line) => self.line = line,
             Output::Began(began) => self.began(&began),
+            Output::Finished(exchange) if self.only_finished => self.alone(exchange),
             Output::Finished(exchange) => self.finished(exchange),
             Output::Opaque {
                 owner,
@@ -180,9 +205,10 @@ impl<I: Identify> Pipeline<I> {
 
     /// Tells the record time: what has settled becomes spans.
     pub fn advance(&mut self, now: MonoNanos) {
-        let (exits, ledger) = (&mut self.exits, &*self.ledger);
+        let (exits, ledger, done) = (&mut self.exits, &*self.ledger, &mut self.done);
         self.linker.advance(now, |linked| {
             exits.export(linked.backend, &linked.span, ledger);
+            keep(done, linked.span.exchange);
         });
     }
 
@@ -216,14 +242,33 @@ impl<I: Identify> Pipeline<I> {
         exits.flush();
     }
 
+    #[inline(never)]
     fn began(&mut self, began: &Began) {
         let target = self.target.take().unwrap_or_default();
-        if let Err(reason) = self.admit(began, &target) {
+        let line = std::mem::take(&mut self.line);
+        let held = self
+            .judge(began, &target, &line)
+            .and_then(|(identity, decided)| {
+                let backend = decided.backend;
+                let held = self.linker.began(began, identity, decided);
+                held.map_err(|_full| Refused::Dropped(Dropped::Overload))?;
+                self.exits.hold(backend);
+                Ok(())
+            });
+        if let Err(reason) = held {
             self.refused.insert(began.serial, reason);
         }
     }
 
-    fn admit(&mut self, began: &Began, target: &[u8]) -> Result<(), Refused> {
+    /// Whether an exchange is reported, and what is known of it then. `line`
+    /// has the request's line if names decide anything.
+    #[inline(always)]
+    fn judge(
+        &mut self,
+        began: &Began,
+        target: &[u8],
+        line: &Text,
+    ) -> Result<(Identity, Decided), Refused> {
         let Some(known) = find(&mut self.identify, &mut self.decider, began) else {
             return Err(Refused::Dropped(Dropped::UnknownOwner));
         };
@@ -254,7 +299,7 @@ impl<I: Identify> Pipeline<I> {
             peer_observed,
         } = chosen;
         let identity = self.minter.mint(began, route.width);
-        let (sampler, line) = (&mut self.sampler, &self.line);
+        let sampler = &mut self.sampler;
         let wording = Wording {
             name_limit: self.decider.plan().name_limit,
             ..Wording::default()
@@ -288,21 +333,42 @@ impl<I: Identify> Pipeline<I> {
             sampler: verdict.tag,
             peer_observed,
         };
-        self.linker
-            .began(began, identity, decided)
-            .map_err(|_full| Refused::Dropped(Dropped::Overload))?;
-        self.exits.hold(route.backend);
-        Ok(())
+        Ok((identity, decided))
     }
 
+    /// An exchange that is linked with nothing.
+    #[inline(always)]
+    fn alone(&mut self, exchange: Box<Exchange>) {
+        self.ledger.exchanges.observed.add(1);
+        let text = &exchange.text;
+        match self.judge(&exchange.began, text.target(), text) {
+            Ok((identity, decided)) => {
+                self.exits.hold(decided.backend);
+                let linked = alone(exchange, &identity, decided, self.clock);
+                self.exits
+                    .export(linked.backend, &linked.span, &self.ledger);
+                keep(&mut self.done, linked.span.exchange);
+            }
+            Err(reason) => self.count(Some(reason)),
+        }
+    }
+
+    #[inline(never)]
     fn finished(&mut self, exchange: Box<Exchange>) {
         self.ledger.exchanges.observed.add(1);
         let serial = exchange.began.serial;
         if self.linker.finished(exchange).is_ok() {
             return;
         }
+        let reason = self.refused.remove(&serial);
+        self.count(reason);
+    }
+
+    /// An exchange yields no span.
+    #[inline(never)]
+    fn count(&self, reason: Option<Refused>) {
         let exchanges = &self.ledger.exchanges;
-        match self.refused.remove(&serial) {
+        match reason {
             Some(Refused::NotSelected(reason)) => exchanges.not_selected.add(reason, 1),
             Some(Refused::NotSampled(reason)) => exchanges.not_sampled.add(reason, 1),
             Some(Refused::Dropped(reason)) => exchanges.dropped.add(reason, 1),
@@ -311,8 +377,17 @@ impl<I: Identify> Pipeline<I> {
     }
 }
 
+/// Keeps the memory of a span that is out.
+#[inline(always)]
+fn keep(done: &mut Spare, exchange: Box<Exchange>) {
+    if done.len() < MAX_DONE {
+        done.push(exchange);
+    }
+}
+
 /// The workload of an exchange, after the decider has got to know where it
 /// listens.
+#[inline(always)]
 fn find<'a, I: Identify>(
     identify: &'a mut I,
     decider: &mut Decider,
@@ -320,11 +395,13 @@ fn find<'a, I: Identify>(
 ) -> Option<&'a Known> {
     let local = began.local.map(|local| local.ip);
     let (owner, pid, now) = (began.owner, began.pid, began.start);
-    let known = identify.known(owner, pid, local, now)?;
-    if decider.asks(known, now) {
-        let key = known.key;
-        let listens = identify.listening(owner, pid);
-        decider.learn(key, &listens, now);
+    if decider.plan().has_policies() {
+        let known = identify.known(owner, pid, local, now)?;
+        if decider.asks(known, now) {
+            let key = known.key;
+            let listens = identify.listening(owner, pid);
+            decider.learn(key, &listens, now);
+        }
     }
     identify.known(owner, pid, local, now)
 }

@@ -66,6 +66,7 @@ pub(super) fn assembler(settings: &Settings) -> assemble::Options {
         limits: assemble::Limits::default(),
         targets,
         lines,
+        only_finished: false,
     }
 }
 

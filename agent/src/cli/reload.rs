@@ -115,6 +115,11 @@ impl Reloader {
         &self.current
     }
 
+    /// Whether resources are read, now or after a reload.
+    pub(super) const fn has_resources(&self) -> bool {
+        self.current.resources.is_some()
+    }
+
     /// Looks whether files have changed, and reads them if so.
     pub(super) fn poll(&mut self, now: Instant) -> Option<Outcome> {
         self.watch.poll(now).then(|| self.reload())

@@ -11,7 +11,7 @@ use super::pipeline::Pipeline;
 use super::reload::Reloader;
 use super::{RunError, plan, runtime};
 use crate::assemble::{Assembler, Output};
-use crate::capture::pcap::{Drained, PcapSource};
+use crate::capture::pcap::{Drained, Observe, PcapSource};
 use crate::identify::AddressIdentifier;
 use crate::ledger::Ledger;
 use crate::link::{ClockOffset, Timing};
@@ -31,7 +31,8 @@ pub(super) fn run(args: &ReplayArgs) -> Result<(), RunError> {
         file: args.file.display().to_string(),
         source,
     };
-    let mut packets = PcapSource::open(&args.file, args.observe.into()).map_err(pcap)?;
+    let observe = args.observe.into();
+    let mut packets = PcapSource::open(&args.file, observe).map_err(pcap)?;
     let ledger = Ledger::new();
     let runtime = runtime()?;
     runtime.block_on(async {
@@ -60,7 +61,12 @@ pub(super) fn run(args: &ReplayArgs) -> Result<(), RunError> {
             // A capture has calendar times.
             ClockOffset(0),
         );
-        let mut assembler = Assembler::new(plan::assembler(settings));
+        let mut options = plan::assembler(settings);
+        if observe == Observe::Server {
+            options.only_finished = true;
+            pipeline.only_finished();
+        }
+        let mut assembler = Assembler::new(options);
         let mut outputs = Vec::new();
         let mut now = MonoNanos::default();
         let mut expired_at = now;
@@ -77,6 +83,7 @@ pub(super) fn run(args: &ReplayArgs) -> Result<(), RunError> {
             }
             for _saved in assembler.commands() {}
             hand_over(&mut pipeline, &mut outputs, now);
+            assembler.reuse(pipeline.done());
             // Lets the workers send what is ready.
             tokio::task::yield_now().await;
             if let Drained::End { truncated } = drained {

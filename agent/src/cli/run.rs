@@ -37,10 +37,10 @@ pub(super) fn run(args: &RunArgs) -> Result<(), RunError> {
     let source = Source::new(&args.common, typed(args)?);
     // What is wrong with the configuration is said before the kernel is asked.
     let store = api::store(&source.load()?.settings.admin)?;
-    let (live, control, gauges, report) = Live::start(&live_options(args.probes))?;
+    let (mut live, control, gauges, report) = Live::start(&live_options(args.probes))?;
     let ledger = Ledger::new();
     let view = View::new(Arc::clone(&ledger));
-    view.set_section("probes", probes(&report));
+    let mut section = probes(&report);
     for line in &report.degraded {
         tracing::warn!("degraded: {line}");
     }
@@ -70,6 +70,16 @@ pub(super) fn run(args: &RunArgs) -> Result<(), RunError> {
         if let Some(api) = &api {
             tracing::info!("resource API at {}", api.address);
         }
+        // All ports are open, and no other thread exists yet: capabilities are
+        // a thread's own.
+        match live.give_up_privileges(reloader.has_resources()) {
+            Ok(kept) => {
+                section["capabilities"] = json!(kept.names());
+                tracing::info!("capabilities kept: {kept}");
+            }
+            Err(error) => tracing::warn!("capabilities are kept: {error}"),
+        }
+        view.set_section("probes", section);
         let mut pipeline = Pipeline::new(
             plan::pipeline(&settings, Timing::default()),
             start.plan,
@@ -124,6 +134,11 @@ pub(super) fn run(args: &RunArgs) -> Result<(), RunError> {
             tracing::error!("waiting for the pipeline: {error}");
         }
         account(&gauges, &ledger, &Traffic::default());
+        let mut skipped = gauges.read().recursion_misses;
+        skipped.retain(|_, runs| *runs > 0);
+        if !skipped.is_empty() {
+            tracing::info!("runs of programs that the kernel skipped: {skipped:?}");
+        }
         tracing::info!("{}", ledger.snapshot().summary());
         if let Err(imbalance) = ledger.balance() {
             tracing::warn!("the ledger does not balance: {imbalance}");

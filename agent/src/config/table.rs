@@ -233,7 +233,7 @@ impl<'d> Reader<'d> {
             (Some(on), _) => Switch::On(on),
             (None, Some(text)) => Switch::Text(text),
             (None, None) => {
-                self.wrong_type(&at, value, "true, false or a string", "");
+                self.wrong_type(&at, value, "true, false or a string", "write true or false");
                 return None;
             }
         };

@@ -91,7 +91,7 @@ impl Decider {
     /// [tell](Self::learn) before it is decided about.
     #[must_use]
     pub fn asks(&self, known: &Known, now: MonoNanos) -> bool {
-        matches!(self.plan.destinations, Destinations::Policies(_)) && self.members.asks(known, now)
+        self.plan.has_policies() && self.members.asks(known, now)
     }
 
     /// Takes where a workload listens.

@@ -24,6 +24,14 @@ pub struct Plan {
     pub name_limit: Option<NameLimit>,
 }
 
+impl Plan {
+    /// Whether policies choose.
+    #[must_use]
+    pub const fn has_policies(&self) -> bool {
+        matches!(self.destinations, Destinations::Policies(_))
+    }
+}
+
 /// Where spans go.
 #[derive(Debug)]
 pub enum Destinations {

@@ -14,6 +14,8 @@ pub struct AddressIdentifier {
     service: Option<Arc<str>>,
     node: Arc<str>,
     known: HashMap<IpAddr, Known>,
+    /// The one that was asked for last: mostly it is asked for again.
+    last: Option<(IpAddr, Known)>,
 }
 
 impl AddressIdentifier {
@@ -27,7 +29,20 @@ impl AddressIdentifier {
             service,
             node,
             known: HashMap::new(),
+            last: None,
         }
+    }
+
+    fn look_up(&mut self, address: IpAddr) -> Known {
+        if let Some(known) = self.known.get(&address) {
+            return known.clone();
+        }
+        if self.known.len() >= Self::MAX {
+            self.known.clear();
+        }
+        let named = self.name(address);
+        self.known.insert(address, named.clone());
+        named
     }
 
     fn name(&self, address: IpAddr) -> Known {
@@ -50,16 +65,14 @@ impl AddressIdentifier {
 }
 
 impl Identify for AddressIdentifier {
+    #[inline]
     fn known(&mut self, _: OwnerId, _: u32, local: Option<IpAddr>, _: MonoNanos) -> Option<&Known> {
         let local = local?;
-        if !self.known.contains_key(&local) {
-            if self.known.len() >= Self::MAX {
-                self.known.clear();
-            }
-            let named = self.name(local);
-            self.known.insert(local, named);
+        if self.last.as_ref().is_none_or(|(last, _)| *last != local) {
+            let known = self.look_up(local);
+            self.last = Some((local, known));
         }
-        self.known.get(&local)
+        self.last.as_ref().map(|(_, known)| known)
     }
 }
 

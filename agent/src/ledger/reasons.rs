@@ -54,8 +54,14 @@ reasons! {
         KernelPages "kernel_pages",
         /// A call brought more than a record can hold.
         Oversized "oversized",
-        /// A path past the hooks (MPTCP, `tcp_splice_read`, replaced `sk_prot`).
-        UnseenPath "unseen_path",
+        /// A call on an MPTCP socket went past the hooks.
+        Mptcp "mptcp",
+        /// A `splice` from a socket went past the hooks.
+        SpliceRead "splice_read",
+        /// A call on a socket in a sockmap went past the hooks.
+        Sockmap "sockmap",
+        /// A socket was given to the kernel's TLS: its calls go past the hooks.
+        KernelTls "kernel_tls",
     }
 
     /// Why nobody wants an exchange.

@@ -28,6 +28,7 @@ impl Flights {
     }
 
     /// Takes a number that is not in flight.
+    #[inline]
     pub(super) fn insert(&mut self, serial: u64, slot: Slot) {
         self.len += 1;
         if self.window.is_empty() {
@@ -53,6 +54,7 @@ impl Flights {
         }
     }
 
+    #[inline]
     pub(super) fn remove(&mut self, serial: u64) -> Option<Slot> {
         let place = usize::try_from(serial.wrapping_sub(self.base)).ok();
         let place = place.and_then(|place| self.window.get_mut(place));

@@ -5,6 +5,7 @@ use std::num::NonZeroU64;
 
 use siphasher::sip128::SipHasher24;
 
+use super::sip::Sip13;
 use crate::assemble::{Began, Seed};
 use crate::units::{SpanId, TraceId, WireId};
 
@@ -16,12 +17,12 @@ pub const PUBLISHED_KEY: [u8; 16] = [
     0xb8, 0xe1, 0xf2, 0x58, 0xfc, 0x89, 0x1d, 0x34, 0x44, 0xb5, 0x90, 0x69, 0xaf, 0x5c, 0x2e, 0x30,
 ];
 
-/// First byte of what is hashed for a hop.
-const DOMAIN_HOP: u8 = b'h';
-/// First byte of what is hashed for a trace id from `x-request-id`.
-const DOMAIN_REQUEST_ID: u8 = b'r';
-/// First byte of what is hashed for a trace id of a request that says nothing.
-const DOMAIN_HEAD: u8 = b't';
+/// What tells a hop from other hashes, behind Q.
+const DOMAIN_HOP: u64 = (b'h' as u64) << 32;
+/// What tells a trace id from `x-request-id`.
+const DOMAIN_REQUEST_ID: u64 = (b'r' as u64) << 32;
+/// What tells a trace id of a request that says nothing.
+const DOMAIN_HEAD: u64 = (b't' as u64) << 32;
 
 /// The hash key, equal on all nodes whose spans shall join.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -110,7 +111,7 @@ pub struct Identity {
 /// Makes ids.
 #[derive(Clone, Copy, Debug)]
 pub struct Minter {
-    hasher: SipHasher24,
+    hasher: Sip13,
 }
 
 impl Minter {
@@ -118,12 +119,13 @@ impl Minter {
     #[must_use]
     pub fn new(key: IdentityKey) -> Self {
         Self {
-            hasher: SipHasher24::new_with_key(&key.0),
+            hasher: Sip13::new(u128::from_le_bytes(key.0)),
         }
     }
 
     /// The ids of an exchange (rules 1 and 2).
     #[must_use]
+    #[inline(always)]
     pub fn mint(&self, began: &Began, width: TraceWidth) -> Identity {
         let (trace, carried) = match began.context.ids {
             Some(ids) => (ids.trace, Some(ids.span)),
@@ -143,61 +145,58 @@ impl Minter {
     /// the second id. The halves of SipHash-128 are as independent as two
     /// hashes in two domains, at the price of one.
     ///
-    /// Hashed are 40 bytes, numbers big-endian: `'h'`, whether S is there
-    /// (1 or 0), two zeros, T (16), S or zeros (8), the client's origin, the
-    /// server's origin, Q (4 each).
+    /// Hashed are 38 bytes, numbers little-endian: T (its upper half and its
+    /// lower, 8 each), S or zeros (8), the client's origin, the server's origin,
+    /// Q (4 each), `'h'`, whether S is there (1 or 0).
+    #[inline(always)]
     fn hop(&self, trace: TraceId, carried: Option<SpanId>, wire: WireId) -> (SpanId, SpanId) {
-        let mut bytes = [0; 40];
-        bytes[0] = DOMAIN_HOP;
-        bytes[4..12].copy_from_slice(&trace.high().to_be_bytes());
-        bytes[12..20].copy_from_slice(&trace.low().to_be_bytes());
-        if let Some(span) = carried {
-            bytes[1] = 1;
-            bytes[20..28].copy_from_slice(&span.get().to_be_bytes());
-        }
-        bytes[28..40].copy_from_slice(&wire_bytes(wire));
-        let hash = self.hasher.hash(&bytes);
-        (never_zero(hash.h1).into(), never_zero(hash.h2).into())
+        let (first, second) = self.hasher.hash(
+            [
+                trace.high(),
+                trace.low(),
+                carried.map_or(0, SpanId::get),
+                origins(wire),
+            ],
+            request(wire) | DOMAIN_HOP | u64::from(carried.is_some()) << 40,
+        );
+        (never_zero(first).into(), never_zero(second).into())
     }
 
-    /// Hashed are, numbers big-endian: `'r'`, three zeros and the digest of
-    /// `x-request-id` (16), or `'t'`, three zeros, the client's origin, the
-    /// server's origin, Q (4 each) and the digest of the head (8).
+    /// Hashed are, numbers little-endian: the digest of `x-request-id` (16),
+    /// four zeros, `'r'` and a zero; or the digest of the head (8), the client's
+    /// origin, the server's origin, Q (4 each), `'t'` and a zero.
+    #[inline(never)]
     fn new_trace(&self, seed: Seed, wire: WireId, width: TraceWidth) -> TraceId {
-        let hash = match seed {
-            Seed::RequestId(digest) => {
-                let mut bytes = [0; 20];
-                bytes[0] = DOMAIN_REQUEST_ID;
-                bytes[4..20].copy_from_slice(&digest.to_be_bytes());
-                self.hasher.hash(&bytes)
-            }
+        let (low, high) = match seed {
+            Seed::RequestId(digest) => self
+                .hasher
+                .hash([digest as u64, (digest >> 64) as u64], DOMAIN_REQUEST_ID),
             Seed::Head(_) | Seed::Carried => {
                 let digest = match seed {
                     Seed::Head(digest) => digest,
                     _ => 0,
                 };
-                let mut bytes = [0; 24];
-                bytes[0] = DOMAIN_HEAD;
-                bytes[4..16].copy_from_slice(&wire_bytes(wire));
-                bytes[16..24].copy_from_slice(&digest.to_be_bytes());
-                self.hasher.hash(&bytes)
+                self.hasher
+                    .hash([digest, origins(wire)], request(wire) | DOMAIN_HEAD)
             }
         };
         let high = match width {
             TraceWidth::Bits64 => 0,
             // A zero upper half would make it a 64-bit id.
-            TraceWidth::Bits128 => never_zero(hash.h2).get(),
+            TraceWidth::Bits128 => never_zero(high).get(),
         };
-        TraceId::from_halves(high, never_zero(hash.h1))
+        TraceId::from_halves(high, never_zero(low))
     }
 }
 
-fn wire_bytes(wire: WireId) -> [u8; 12] {
-    let mut bytes = [0; 12];
-    bytes[0..4].copy_from_slice(&wire.conn.client.0.to_be_bytes());
-    bytes[4..8].copy_from_slice(&wire.conn.server.0.to_be_bytes());
-    bytes[8..12].copy_from_slice(&wire.request.0.to_be_bytes());
-    bytes
+/// Q, in the lower half of a word.
+const fn request(wire: WireId) -> u64 {
+    wire.request.0 as u64
+}
+
+/// C as a word.
+const fn origins(wire: WireId) -> u64 {
+    wire.conn.client.0 as u64 | (wire.conn.server.0 as u64) << 32
 }
 
 /// One for zero: an id is never zero, and both ends must agree which it is.

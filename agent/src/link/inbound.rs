@@ -34,7 +34,7 @@ pub(super) struct Node {
     /// At a server: the client half is observed (rule 4).
     pub(super) observed: bool,
     /// At a server: its ids are settled, because a span has used them.
-    pub(super) resolved: Option<ServerIds>,
+    pub(super) resolved: Option<SpanIds>,
     /// Its span is out.
     pub(super) emitted: bool,
     /// At a client: the parent that was known when it began.
@@ -53,15 +53,16 @@ pub(super) struct Node {
     older: Slot,
 }
 
-/// Ids of a server span (rule 4).
+/// Ids of a span (rules 3 and 4).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct ServerIds {
+pub(super) struct SpanIds {
     pub(super) id: SpanId,
     pub(super) parent: Option<SpanId>,
     pub(super) shared: bool,
 }
 
 impl Node {
+    #[inline(always)]
     pub(super) fn new(identity: Identity, decided: Decided, side: Side, start: MonoNanos) -> Self {
         Self {
             identity,
@@ -85,32 +86,16 @@ impl Node {
 
     /// The server span's ids; from the first call on they stay what they are,
     /// because children refer to them.
-    pub(super) fn server_ids(&mut self) -> ServerIds {
-        let Identity {
-            carried,
-            hop,
-            second,
-            ..
-        } = self.identity;
-        *self.resolved.get_or_insert(if !self.observed {
-            ServerIds {
-                id: second,
-                parent: carried,
-                shared: false,
-            }
-        } else if self.decided.shared_spans {
-            ServerIds {
-                id: hop,
-                parent: carried,
-                shared: true,
-            }
-        } else {
-            ServerIds {
-                id: second,
-                parent: Some(hop),
-                shared: false,
-            }
-        })
+    #[inline(always)]
+    pub(super) fn server_ids(&mut self) -> SpanIds {
+        let ids = || server_ids(&self.identity, &self.decided, self.observed);
+        *self.resolved.get_or_insert_with(ids)
+    }
+
+    /// One more needs its slot.
+    #[inline(always)]
+    pub(super) const fn hold(&mut self) {
+        self.holders += 1;
     }
 
     fn key(&self) -> GroupKey {
@@ -139,6 +124,36 @@ impl Node {
                 .end
                 .is_none_or(|end| MonoNanos(end.0.saturating_add(grace)) >= client.start)
             && self.identity.trace.same_trace(client.identity.trace)
+    }
+}
+
+/// The ids of a server's span (rule 4), `observed` if its client half is.
+#[inline(always)]
+pub(super) fn server_ids(identity: &Identity, decided: &Decided, observed: bool) -> SpanIds {
+    let Identity {
+        carried,
+        hop,
+        second,
+        ..
+    } = *identity;
+    if !observed {
+        SpanIds {
+            id: second,
+            parent: carried,
+            shared: false,
+        }
+    } else if decided.shared_spans {
+        SpanIds {
+            id: hop,
+            parent: carried,
+            shared: true,
+        }
+    } else {
+        SpanIds {
+            id: second,
+            parent: Some(hop),
+            shared: false,
+        }
     }
 }
 
@@ -187,12 +202,14 @@ pub(super) struct Exchanges {
 
 impl Exchanges {
     /// How many are held.
+    #[inline(always)]
     pub(super) fn len(&self) -> usize {
         self.nodes.len() - self.free.len()
     }
 
     /// Takes an exchange with one holder, its flight; `None` if there are no
     /// more numbers.
+    #[inline(always)]
     pub(super) fn insert(&mut self, node: Node) -> Option<Slot> {
         if let Some(slot) = self.free.pop() {
             self.nodes[slot as usize] = Some(node);
@@ -205,10 +222,12 @@ impl Exchanges {
         Some(slot)
     }
 
+    #[inline(always)]
     pub(super) fn get(&self, slot: Slot) -> Option<&Node> {
         self.nodes.get(slot as usize)?.as_ref()
     }
 
+    #[inline(always)]
     pub(super) fn get_mut(&mut self, slot: Slot) -> Option<&mut Node> {
         self.nodes.get_mut(slot as usize)?.as_mut()
     }
@@ -216,18 +235,21 @@ impl Exchanges {
     /// One more needs this slot.
     pub(super) fn hold(&mut self, slot: Slot) {
         if let Some(node) = self.get_mut(slot) {
-            node.holders += 1;
+            node.hold();
         }
     }
 
     /// One less needs this slot; the last one frees it.
+    #[inline(always)]
     pub(super) fn release(&mut self, slot: Slot) {
         let Some(node) = self.get_mut(slot) else {
             return;
         };
         node.holders -= 1;
         if node.holders == 0 {
-            self.unlink(slot);
+            if node.linked {
+                self.unlink(slot);
+            }
             self.nodes[slot as usize] = None;
             self.free.push(slot);
         }
@@ -235,7 +257,11 @@ impl Exchanges {
 
     /// Makes a server's exchange findable, now or as soon as its workload
     /// makes a call.
+    #[inline(always)]
     pub(super) fn served(&mut self, slot: Slot) {
+        if self.callers.is_empty() {
+            return;
+        }
         let key = self.get(slot).map(|node| node.decided.key);
         if key.is_some_and(|key| self.callers.contains(&key)) {
             self.link(slot);

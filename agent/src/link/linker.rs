@@ -1,21 +1,23 @@
 //! Finds the other half and the parent of every exchange.
 
 use std::collections::VecDeque;
-use std::sync::Arc;
 
 use hashbrown::{HashMap, hash_map::Entry};
 
+use super::alone::linked;
 use super::flights::Flights;
-use super::inbound::{Exchanges, Found, Node, Slot};
-use super::{Backend, ClockOffset, Decided, Identity, Linked, duration_micros};
+use super::inbound::{Exchanges, Found, Node, Slot, SpanIds};
+use super::{Backend, ClockOffset, Decided, Identity, Linked};
 use crate::assemble::{Began, Exchange};
-use crate::export::Span;
 use crate::units::{MonoNanos, Side, SpanId};
 
 /// How long things are waited for, in nanoseconds of record time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Timing {
-    /// A finished exchange waits this long for records that are on their way.
+    /// A finished exchange waits this long for records that are on their way,
+    /// at least: longer, up to [`Self::grace`], while they are long on their way.
+    /// A send is reported when it returns; a task that is preempted inside it
+    /// may be late by more than the whole answer takes.
     pub settle: u64,
     /// A server exchange stays a parent this long after its end (rule 3).
     pub grace: u64,
@@ -33,6 +35,11 @@ impl Default for Timing {
         }
     }
 }
+
+/// Records are waited for so many times as long as the latest was late.
+const LATER: u64 = 4;
+/// In this time the lateness that is reckoned with becomes half of itself.
+const LATE_FOR: u64 = 5_000_000_000;
 
 /// How much is held at most.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -97,6 +104,10 @@ pub struct Linker {
     departed: VecDeque<(MonoNanos, Slot)>,
     unclaimed: VecDeque<(MonoNanos, SpanId)>,
     counters: Counters,
+    /// How late the latest record of a client half came, and when. It counts
+    /// less with time.
+    late: u64,
+    late_at: MonoNanos,
 }
 
 /// The half of a hop that was seen first.
@@ -108,7 +119,7 @@ enum Half {
 
 #[derive(Debug)]
 struct Settling {
-    due: MonoNanos,
+    finished: MonoNanos,
     slot: Slot,
     exchange: Box<Exchange>,
 }
@@ -130,6 +141,8 @@ impl Linker {
             departed: VecDeque::new(),
             unclaimed: VecDeque::new(),
             counters: Counters::default(),
+            late: 0,
+            late_at: MonoNanos::default(),
         }
     }
 
@@ -158,6 +171,7 @@ impl Linker {
     /// # Errors
     /// There is no room. The exchange is as one that was never selected:
     /// [`Self::finished`] will hand it back.
+    #[inline]
     pub fn began(
         &mut self,
         began: &Began,
@@ -169,13 +183,8 @@ impl Linker {
         let mut node = Node::new(identity, decided, began.side, began.start);
         match began.side {
             Side::Client => {
-                self.expect_clients();
-                if identity.forwardable {
-                    self.exchanges.calls(node.decided.key);
-                    let found = self.exchanges.parent_of(&node, self.timing.grace);
-                    node.pinned = found.best;
-                    node.ambiguous = found.ambiguous;
-                }
+                self.note_late(self.clock.since(began.start));
+                self.find_parent(&mut node);
             }
             Side::Server => node.observed = node.decided.peer_observed,
         }
@@ -187,10 +196,7 @@ impl Linker {
             None
         };
         let Some(slot) = slot else {
-            self.counters.refused += 1;
-            return Err(Full {
-                held: self.exchanges.len(),
-            });
+            return Err(self.refuse());
         };
         if let Some(parent) = pinned {
             self.exchanges.hold(parent);
@@ -199,7 +205,9 @@ impl Linker {
         match began.side {
             Side::Client => self.meet_server(identity.hop, backend),
             Side::Server => {
-                self.meet_client(identity.hop, backend, slot);
+                if self.clients {
+                    self.meet_client(identity.hop, backend, slot);
+                }
                 if identity.forwardable {
                     self.exchanges.served(slot);
                 }
@@ -208,25 +216,46 @@ impl Linker {
         Ok(())
     }
 
+    /// A client's exchange begins: the parent may be there already.
+    #[inline(never)]
+    fn find_parent(&mut self, node: &mut Node) {
+        self.expect_clients();
+        if node.identity.forwardable {
+            self.exchanges.calls(node.decided.key);
+            let found = self.exchanges.parent_of(node, self.timing.grace);
+            node.pinned = found.best;
+            node.ambiguous = found.ambiguous;
+        }
+    }
+
+    #[cold]
+    fn refuse(&mut self) -> Full {
+        self.counters.refused += 1;
+        Full {
+            held: self.exchanges.len(),
+        }
+    }
+
     /// Takes the end of an exchange; its span comes when it has settled.
     ///
     /// # Errors
     /// Hands back an exchange that [`Self::began`] has not taken.
+    #[inline]
     pub fn finished(&mut self, exchange: Box<Exchange>) -> Result<(), Box<Exchange>> {
         self.tick(exchange.end);
         let Some(slot) = self.flights.remove(exchange.began.serial) else {
             return Err(exchange);
         };
+        let remembered = self.timing.settle.saturating_add(self.timing.grace);
         if let Some(node) = self.exchanges.get_mut(slot) {
             node.end = Some(exchange.end);
-            if node.side == Side::Server && node.identity.forwardable {
-                self.exchanges.hold(slot);
-                let until = self.in_future(self.timing.settle.saturating_add(self.timing.grace));
-                self.departed.push_back((until, slot));
+            if node.side == Side::Server && node.identity.forwardable && remembered > 0 {
+                node.hold();
+                self.departed.push_back((self.clock, slot));
             }
         }
         self.settling.push_back(Settling {
-            due: self.in_future(self.timing.settle),
+            finished: self.clock,
             slot,
             exchange,
         });
@@ -259,14 +288,22 @@ impl Linker {
 
     /// Tells the time, and hands out the spans of settled exchanges in the
     /// order in which they finished.
+    #[inline]
     pub fn advance(&mut self, now: MonoNanos, mut sink: impl FnMut(Linked)) {
         self.tick(now);
-        while let Some(settling) = self.settling.pop_front_if(|s| s.due <= self.clock) {
+        if self.late > 0 {
+            self.forget_late();
+        }
+        let settle = self.settle();
+        let clock = self.clock;
+        let passed = |since: MonoNanos, wait: u64| since.0.saturating_add(wait) <= clock.0;
+        while let Some(settling) = self.settling.pop_front_if(|s| passed(s.finished, settle)) {
             if let Some(linked) = self.resolve(settling) {
                 sink(linked);
             }
         }
-        while let Some((_, slot)) = self.departed.pop_front_if(|(due, _)| *due <= self.clock) {
+        let gone = settle.saturating_add(self.timing.grace);
+        while let Some((_, slot)) = self.departed.pop_front_if(|(end, _)| passed(*end, gone)) {
             self.exchanges.forget(slot);
             self.exchanges.release(slot);
         }
@@ -286,48 +323,46 @@ impl Linker {
         self.flights.len()
     }
 
+    #[inline]
     fn resolve(&mut self, settling: Settling) -> Option<Linked> {
         let Settling { slot, exchange, .. } = settling;
-        let side = self.exchanges.get(slot)?.side;
-        let (id, parent, shared) = match side {
-            Side::Client => {
-                let parent = self.client_parent(slot);
-                let hop = self.exchanges.get(slot)?.identity.hop;
-                if self.halves.contains_key(&hop) {
-                    self.await_claim(hop);
-                }
-                (hop, parent, false)
-            }
+        let node = self.exchanges.get_mut(slot)?;
+        let ids = match node.side {
             Side::Server => {
-                let node = self.exchanges.get_mut(slot)?;
-                let hop = node.identity.hop;
-                let ids = node.server_ids();
                 node.emitted = true;
+                let (ids, hop) = (node.server_ids(), node.identity.hop);
                 if self.clients {
                     self.forget_half(hop, Half::Server(slot));
                 }
-                (ids.id, ids.parent, ids.shared)
+                ids
             }
+            Side::Client => self.client_ids(slot)?,
         };
         let node = self.exchanges.get(slot)?;
-        let linked = Linked {
-            backend: node.decided.backend,
-            span: Span {
-                trace: node.identity.trace,
-                id,
-                parent,
-                shared,
-                debug: node.decided.debug,
-                sampler: node.decided.sampler.filter(|_| parent.is_none() && !shared),
-                timestamp: self.offset.micros(exchange.began.start),
-                first_byte: exchange.first_byte.map(|at| self.offset.micros(at)),
-                duration: duration_micros(exchange.began.start, exchange.end),
-                workload: Arc::clone(&node.decided.workload),
-                exchange,
-            },
-        };
+        let linked = linked(
+            exchange,
+            &node.identity,
+            node.decided.clone(),
+            ids,
+            self.offset,
+        );
         self.exchanges.release(slot);
         Some(linked)
+    }
+
+    /// The ids of a client's span.
+    #[inline(never)]
+    fn client_ids(&mut self, slot: Slot) -> Option<SpanIds> {
+        let parent = self.client_parent(slot);
+        let hop = self.exchanges.get(slot)?.identity.hop;
+        if self.halves.contains_key(&hop) {
+            self.await_claim(hop);
+        }
+        Some(SpanIds {
+            id: hop,
+            parent,
+            shared: false,
+        })
     }
 
     /// Rule 3: the server span that this call belongs to, or S.
@@ -404,10 +439,8 @@ impl Linker {
     }
 
     /// A server half came: its client may have been waiting.
+    #[inline(never)]
     fn meet_client(&mut self, hop: SpanId, backend: Backend, slot: Slot) {
-        if !self.clients {
-            return;
-        }
         match self.halves.entry(hop) {
             Entry::Vacant(entry) => {
                 entry.insert(Half::Server(slot));
@@ -454,6 +487,7 @@ impl Linker {
     }
 
     /// Gives up the oldest possible parent if there is no room.
+    #[inline(always)]
     fn make_room(&mut self) {
         while self.exchanges.len() >= self.limits.exchanges
             && let Some((_, slot)) = self.departed.pop_front()
@@ -464,10 +498,37 @@ impl Linker {
         }
     }
 
+    /// How long a finished exchange waits now.
+    fn settle(&self) -> u64 {
+        let Timing { settle, grace, .. } = self.timing;
+        // Waiting takes room, and with half of it gone there is none for that.
+        if self.exchanges.len() > self.limits.exchanges / 2 {
+            return settle;
+        }
+        let wanted = self.late.saturating_mul(LATER);
+        wanted.clamp(settle, grace.max(settle))
+    }
+
+    fn note_late(&mut self, late: u64) {
+        if late >= self.late {
+            self.late = late;
+            self.late_at = self.clock;
+        }
+    }
+
+    fn forget_late(&mut self) {
+        while self.late > 0 && self.clock.since(self.late_at) > LATE_FOR {
+            self.late /= 2;
+            self.late_at = MonoNanos(self.late_at.0.saturating_add(LATE_FOR));
+        }
+    }
+
+    #[inline(always)]
     fn tick(&mut self, now: MonoNanos) {
         self.clock = self.clock.max(now);
     }
 
+    #[inline(always)]
     const fn in_future(&self, nanos: u64) -> MonoNanos {
         MonoNanos(self.clock.0.saturating_add(nanos))
     }

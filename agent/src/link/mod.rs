@@ -15,14 +15,20 @@
 //! 5. it is over: [`Linker::finished`];
 //! 6. [`Linker::advance`] hands out its span when the settle time is over, so
 //!    that the other half's record may have come before or after.
+//!
+//! Where only servers are observed there is nothing to find, and [`alone`] makes
+//! the span of an exchange that is over at once.
 
+mod alone;
 mod flights;
 mod identity;
 mod inbound;
 mod linker;
+mod sip;
 #[cfg(test)]
 mod tests;
 
+pub use alone::alone;
 pub use identity::{Identity, IdentityKey, KeyTooShort, Minter, PUBLISHED_KEY, TraceWidth};
 pub use linker::{Counters, Full, Limits, Linker, Timing};
 

@@ -83,6 +83,7 @@ impl Selection {
     /// Whether anything of a workload can be traced. What a single exchange
     /// decides (ports, paths, context) is not part of it.
     #[must_use]
+    #[inline]
     pub fn owner(&self, known: &Known) -> OwnerVerdict {
         match self.workload(known) {
             Ok(()) => OwnerVerdict::Watch,
@@ -95,6 +96,7 @@ impl Selection {
     ///
     /// # Errors
     /// The reason why not.
+    #[inline]
     pub fn began(&self, known: &Known, began: &Began) -> Result<(), NotSelected> {
         self.workload(known)?;
         if !self.ports.is_empty() {
@@ -120,6 +122,7 @@ impl Selection {
     ///
     /// # Errors
     /// [`NotSelected::Path`].
+    #[inline]
     pub fn target(&self, target: &[u8]) -> Result<(), NotSelected> {
         if self.exclude_paths.is_empty() {
             return Ok(());
@@ -131,7 +134,18 @@ impl Selection {
         Ok(())
     }
 
+    #[inline]
     fn workload(&self, known: &Known) -> Result<(), NotSelected> {
+        let named = [&self.exclude, &self.units, &self.containers, &self.include];
+        if named.iter().all(|names| names.is_empty()) {
+            return Ok(());
+        }
+        self.named(known)
+    }
+
+    /// The same where workloads are named.
+    #[inline(never)]
+    fn named(&self, known: &Known) -> Result<(), NotSelected> {
         if self.exclude.iter().any(|glob| is_named(known, glob)) {
             return Err(NotSelected::Excluded);
         }

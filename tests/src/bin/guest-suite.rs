@@ -3,17 +3,20 @@
 //! `guest-suite --out DIR [--kernel NAME] [--only NAME]…`
 //!
 //! The agent is `NODESPAN_BIN`, Envoy `NODESPAN_ENVOY`, a Zipkin server
-//! `NODESPAN_ZIPKIN` (`cargo xtask test` sets all three). Without an agent the
+//! `NODESPAN_ZIPKIN`, a Jaeger `NODESPAN_JAEGER` (`cargo xtask test` sets them). Without an agent the
 //! traffic alone is judged: no kernel feature is needed for that.
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context as _, Result, bail};
+use nodespan_tests::backends::Servers;
 use nodespan_tests::report::Report;
 use nodespan_tests::targets::Places;
 use nodespan_tests::zipkin::Zipkin;
-use nodespan_tests::{identity, narrow, traced, traffic, verified, workloads, wrong};
+use nodespan_tests::{
+    everywhere, identity, narrow, past, traced, traffic, verified, workloads, wrong,
+};
 
 struct Arguments {
     places: Places,
@@ -46,8 +49,18 @@ fn main() -> Result<ExitCode> {
         report.result("traced", Err(error));
     }
     if let Some(nodespan) = nodespan {
+        let zipkin = std::env::var("NODESPAN_ZIPKIN").ok();
+        let jaeger = std::env::var("NODESPAN_JAEGER").ok();
+        let everywhere = Servers::new(zipkin.as_deref(), jaeger.as_deref())
+            .and_then(|servers| everywhere::run(&mut report, places, nodespan, &servers));
+        if let Err(error) = everywhere {
+            report.result("everywhere", Err(error));
+        }
         if let Err(error) = narrow::run(&mut report, nodespan, places) {
             report.result("narrow", Err(error));
+        }
+        if let Err(error) = past::run(&mut report, nodespan, places) {
+            report.result("past", Err(error));
         }
         if let Err(error) = workloads::run(&mut report, nodespan, places) {
             report.result("workloads", Err(error));

@@ -1,12 +1,13 @@
 //! `host-suite --out DIR [--only NAME]…`: what needs neither root nor probes.
 //!
-//! The agent is `NODESPAN_BIN`, a Zipkin server `NODESPAN_ZIPKIN` (`cargo xtask
-//! test` sets both).
+//! The agent is `NODESPAN_BIN`, a Zipkin server `NODESPAN_ZIPKIN`, a Jaeger
+//! `NODESPAN_JAEGER` (`cargo xtask test` sets them).
 
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Context as _, Result, bail};
+use nodespan_tests::backends::{self, Servers};
 use nodespan_tests::report::Report;
 use nodespan_tests::{host, policies};
 
@@ -27,10 +28,13 @@ fn main() -> Result<ExitCode> {
     std::fs::create_dir_all(&out)?;
     let nodespan = std::env::var_os("NODESPAN_BIN").context("NODESPAN_BIN is not set")?;
     let zipkin = std::env::var("NODESPAN_ZIPKIN").ok();
-    let mut report = Report::new(only);
+    let jaeger = std::env::var("NODESPAN_JAEGER").ok();
     let nodespan = PathBuf::from(nodespan);
+    let mut report = Report::new(only);
     host::run(&mut report, &nodespan, zipkin.as_deref(), &out);
     policies::run(&mut report, &nodespan, &out)?;
+    let servers = Servers::new(zipkin.as_deref(), jaeger.as_deref());
+    backends::run(&mut report, &nodespan, servers, &out);
     Ok(if report.finish() {
         ExitCode::SUCCESS
     } else {

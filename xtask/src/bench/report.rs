@@ -368,7 +368,7 @@ mod tests {
             foreign: Some(Foreign {
                 nothing: 9.0,
                 unwatched: 10.0,
-                watched: 12.0,
+                watched: 10.2,
                 undecided: 12.0,
             }),
             bodies: vec![Body {
@@ -412,7 +412,7 @@ mod tests {
 
     #[test]
     fn each_limit_that_is_not() {
-        let spoil: [fn(&mut Figures); 9] = [
+        let spoil: [fn(&mut Figures); 10] = [
             |figures| figures.nothing[1].rate = 25_500.0,
             |figures| figures.unwatched = Some(load(1e9 / 41_300.0, 0, 0)),
             |figures| figures.traced = Some(load(1e9 / 60_000.0, 0, 0)),
@@ -423,6 +423,7 @@ mod tests {
             },
             |figures| figures.agent.as_mut().unwrap().rss_kib = 41 << 10,
             |figures| figures.bodies[0].ring = 1 << 20,
+            |figures| figures.foreign.as_mut().unwrap().watched = 10.3,
             |figures| figures.replay = None,
             |figures| {
                 figures.failures.insert("Envoy".to_owned(), "no".to_owned());

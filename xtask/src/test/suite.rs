@@ -19,7 +19,7 @@ use super::tally::{Matrix, Tally, Verdict, suite_line};
 use crate::{
     cache::Cache,
     kernel::Kernel,
-    servers::Zipkin,
+    servers::{Jaeger, Zipkin},
     setup::servers,
     vm::{Guest, Output, Stream},
 };
@@ -35,8 +35,9 @@ pub(super) enum Place {
 
 /// A program that prints `ok NAME`, `not ok NAME: why` or `skip NAME: why`
 /// for each of its checks. It gets `--out DIR`, in a guest also `--kernel K`,
-/// and in its environment `NODESPAN_BIN`, `NODESPAN_ENVOY` and
-/// `NODESPAN_ZIPKIN` (the URL of a server for all suites of a run).
+/// and in its environment `NODESPAN_BIN`, `NODESPAN_ENVOY`, and the servers for
+/// all suites of a run: `NODESPAN_ZIPKIN` (a URL) and `NODESPAN_JAEGER`
+/// ([`Jaeger::places`]).
 #[derive(Debug)]
 pub(super) struct Suite {
     pub(super) package: &'static str,
@@ -70,6 +71,7 @@ pub(super) struct Site<'a> {
     pub(super) binary: PathBuf,
     pub(super) agent: PathBuf,
     pub(super) zipkin: &'a Zipkin,
+    pub(super) jaeger: &'a Jaeger,
     pub(super) out: PathBuf,
 }
 
@@ -89,6 +91,7 @@ pub(super) fn on_host(suite: &Suite, site: &Site<'_>, tally: &mut Tally) -> Resu
         .env("NODESPAN_BIN", &site.agent)
         .env("NODESPAN_ENVOY", servers::find(&Cache::open()?)?.envoy)
         .env("NODESPAN_ZIPKIN", site.zipkin.url())
+        .env("NODESPAN_JAEGER", site.jaeger.places())
         .stdin(Stdio::null());
     let succeeded = super::tee(&mut command, |line| run.line(line))?;
     run.end(if succeeded { Ok(0) } else { Ok(1) });
@@ -168,6 +171,7 @@ fn attend(site: &Site<'_>, kernel: Kernel, run: &Arc<Mutex<Run>>) -> Result<i32>
         .env("NODESPAN_BIN", &site.agent)
         .env("NODESPAN_ENVOY", servers::find(&Cache::open()?)?.envoy)
         .env("NODESPAN_ZIPKIN", site.zipkin.url_from_guest())
+        .env("NODESPAN_JAEGER", site.jaeger.places_from_guest())
         .output(Output::Sink(Arc::new(sink)))
         .run(&command)
 }

@@ -5,6 +5,7 @@ mod losses;
 mod pairs;
 mod properties;
 mod protocols;
+mod quick;
 mod rules;
 mod times;
 
@@ -13,9 +14,11 @@ use crate::capture::{Command, Event, Record, Segment};
 use crate::units::{Direction, MonoNanos, Origins, OwnerId, SocketId, TcpSeq};
 
 /// A socket whose calls become records; each call takes 10 ns, one begins
-/// every 100 ns.
+/// every 100 ns. An assembler without short ways must say the same.
 pub(super) struct Socket {
     pub(super) assembler: Assembler,
+    /// None from when the first one is told what this is not.
+    long_way: Option<Assembler>,
     pub(super) out: Vec<Output>,
     pub(super) id: SocketId,
     pub(super) origins: Origins,
@@ -39,7 +42,8 @@ impl Socket {
 
     pub(super) fn with(options: Options) -> Self {
         Self {
-            assembler: Assembler::new(options),
+            assembler: Assembler::new(options.clone()),
+            long_way: Some(Assembler::long_way(options)),
             out: Vec::new(),
             id: SocketId(7),
             origins: ORIGINS,
@@ -65,7 +69,18 @@ impl Socket {
             pid: 42,
             event,
         };
+        self.long_way
+            .take_if(|long_way| long_way.counters() != self.assembler.counters());
+        let before = self.out.len();
         self.assembler.push(&record, &mut self.out);
+        if let Some(long_way) = &mut self.long_way {
+            let mut out = Vec::new();
+            long_way.push(&record, &mut out);
+            let said = self.out.get(before..).unwrap();
+            assert_eq!(format!("{said:?}"), format!("{out:?}"));
+            assert_eq!(self.assembler.counters(), long_way.counters());
+            assert_eq!(self.assembler.held(), long_way.held());
+        }
         self
     }
 

@@ -74,8 +74,12 @@ fn kernel_5_10() {
         // The extracts do not hold these; their ids would be others' anyway.
         preempt: None,
         sendpage: true,
-        mptcp: false,
-        splice_read: true,
+        past: vec![
+            "__tcp_bpf_recvmsg",
+            "tcp_bpf_sendmsg",
+            "tcp_set_ulp",
+            "tcp_splice_read",
+        ],
     };
     assert_eq!(resolve(&extract("5.10")), Ok(expected));
 }
@@ -105,8 +109,7 @@ fn kernel_6_1() {
         // The extracts do not hold these; their ids would be others' anyway.
         preempt: None,
         sendpage: true,
-        mptcp: true,
-        splice_read: true,
+        past: PAST[1..].to_vec(),
     };
     assert_eq!(resolve(&extract("6.1")), Ok(expected));
 }
@@ -136,8 +139,7 @@ fn kernel_6_12() {
         // The extracts do not hold these; their ids would be others' anyway.
         preempt: None,
         sendpage: false,
-        mptcp: true,
-        splice_read: true,
+        past: PAST[1..].to_vec(),
     };
     assert_eq!(resolve(&extract("6.12")), Ok(expected));
 }
@@ -167,8 +169,7 @@ fn kernel_7() {
         // The extracts do not hold these; their ids would be others' anyway.
         preempt: None,
         sendpage: false,
-        mptcp: true,
-        splice_read: true,
+        past: PAST[1..].to_vec(),
     };
     assert_eq!(resolve(&extract("7")), Ok(expected));
 }
@@ -179,6 +180,24 @@ fn another_reader_takes_the_extracts() {
         let blob = extract(kernel);
         aya::Btf::parse(&blob, aya::Endianness::Little).unwrap();
     }
+}
+
+#[test]
+fn a_skeleton_keeps_the_ids_of_functions() {
+    let whole = Btf::parse(&extract("7")).unwrap();
+    let functions = ["tcp_sendmsg", "tcp_close", "no_such_function", "tcp_close"];
+    let blob = whole.skeleton(&functions);
+    aya::Btf::parse(&blob, aya::Endianness::Little).unwrap();
+    let ours = Btf::parse(&blob).unwrap();
+    for name in ["tcp_sendmsg", "tcp_close"] {
+        assert_eq!(ours.function_id(name), whole.function_id(name));
+        assert!(ours.has_function(name));
+    }
+    assert!(!ours.has_function("no_such_function"));
+    assert!(!ours.has_function("tcp_recvmsg"));
+    let none = whole.skeleton(&[]);
+    assert!(!Btf::parse(&none).unwrap().has_function("tcp_close"));
+    aya::Btf::parse(&none, aya::Endianness::Little).unwrap();
 }
 
 /// An extract in which everything of one name has another.
@@ -220,9 +239,11 @@ fn what_a_kernel_may_lack_is_not_missed() {
         ),
         ("skc_v6_daddr", "skc_v6_xxxxx", |k| k.layout.daddr6 = NONE),
         ("tcp_sendpage", "tcp_xxxxxxxx", |k| k.sendpage = false),
-        ("mptcp_sendmsg", "mptcp_xxxxxxx", |k| k.mptcp = false),
+        ("mptcp_sendmsg", "mptcp_xxxxxxx", |k| {
+            k.past.retain(|its| *its != "mptcp_sendmsg");
+        }),
         ("tcp_splice_read", "tcp_xxxxxx_read", |k| {
-            k.splice_read = false;
+            k.past.retain(|its| *its != "tcp_splice_read");
         }),
     ] {
         let mut expected = whole.clone();

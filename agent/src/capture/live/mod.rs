@@ -7,6 +7,7 @@ mod fuzz;
 mod inside;
 mod object;
 mod patch;
+mod privileges;
 mod probes;
 mod report;
 mod ring;
@@ -16,6 +17,7 @@ pub use control::{Control, Gauges, KernelCounters};
 pub use error::LiveError;
 #[cfg(any(test, feature = "fuzzing"))]
 pub use fuzz::fuzz_record;
+pub use privileges::{Kept, KeptAll};
 pub use report::{ProgramReport, Report};
 pub use ring::Live;
 

@@ -1,6 +1,8 @@
 //! Calls of kernel functions, put into the object before it is loaded.
 
-use agent_ebpf::{PREEMPT_DISABLE, PREEMPT_ENABLE};
+use agent_ebpf::{IRQ_RESTORE, IRQ_SAVE, PREEMPT_DISABLE, PREEMPT_ENABLE};
+
+use crate::capture::layout::Preempt;
 
 /// `BPF_JMP | BPF_CALL` with `BPF_PSEUDO_KFUNC_CALL`.
 const CALL: [u8; 4] = [0x85, 0x20, 0, 0];
@@ -9,7 +11,7 @@ const NOTHING: [u8; 8] = [0x05, 0, 0, 0, 0, 0, 0, 0];
 
 /// The object with the placeholders of `preempt.rs` (agent-ebpf) replaced: by
 /// calls of these functions, or by nothing.
-pub(super) fn preempt(object: &[u8], ids: Option<(u32, u32)>) -> Vec<u8> {
+pub(super) fn preempt(object: &[u8], ids: Option<Preempt>) -> Vec<u8> {
     let mut patched = object.to_vec();
     // Instructions are 8 bytes and aligned in their sections.
     for instruction in patched.chunks_exact_mut(8) {
@@ -20,10 +22,11 @@ pub(super) fn preempt(object: &[u8], ids: Option<(u32, u32)>) -> Vec<u8> {
             continue;
         }
         let wanted = <[u8; 4]>::try_from(&*function).map(u32::from_le_bytes);
-        let id = match (wanted, ids) {
-            (Ok(PREEMPT_DISABLE), Some((disable, _))) => Some(disable),
-            (Ok(PREEMPT_ENABLE), Some((_, enable))) => Some(enable),
-            (Ok(PREEMPT_DISABLE | PREEMPT_ENABLE), None) => None,
+        let id = match wanted {
+            Ok(PREEMPT_DISABLE) => ids.map(|ids| ids.disable),
+            Ok(PREEMPT_ENABLE) => ids.map(|ids| ids.enable),
+            Ok(IRQ_SAVE) => ids.map(|ids| ids.irq_save),
+            Ok(IRQ_RESTORE) => ids.map(|ids| ids.irq_restore),
             _ => continue,
         };
         match id {
@@ -45,13 +48,18 @@ mod tests {
     #[test]
     fn placeholders_become_calls_or_nothing() {
         let other = call(7);
-        let object = [call(PREEMPT_DISABLE), other.clone(), call(PREEMPT_ENABLE)].concat();
-        let patched = preempt(&object, Some((1000, 1001)));
-        assert_eq!(patched, [call(1000), other.clone(), call(1001)].concat());
+        let placeholders = [PREEMPT_DISABLE, IRQ_SAVE, PREEMPT_ENABLE, IRQ_RESTORE];
+        let object = [placeholders.map(call).concat(), other.clone()].concat();
+        let ids = Preempt {
+            disable: 1000,
+            enable: 1001,
+            irq_save: 1002,
+            irq_restore: 1003,
+        };
+        let patched = preempt(&object, Some(ids));
+        let calls = [1000, 1002, 1001, 1003].map(call).concat();
+        assert_eq!(patched, [calls, other.clone()].concat());
         let patched = preempt(&object, None);
-        assert_eq!(
-            patched,
-            [NOTHING.to_vec(), other, NOTHING.to_vec()].concat()
-        );
+        assert_eq!(patched, [NOTHING.repeat(4), other].concat());
     }
 }

@@ -14,7 +14,7 @@ use super::inside::Inside;
 use super::report::{ProgramReport, Report};
 use super::{LiveError, Options, object};
 use crate::capture::btf::Btf;
-use crate::capture::layout::Kernel;
+use crate::capture::layout::{self, Kernel};
 
 /// Programs in the kernel, attached until this is dropped.
 pub(super) struct Probes {
@@ -32,6 +32,26 @@ pub(super) struct Probes {
 
 /// The program for them.
 const COPY: &str = "copy_exit";
+
+/// The functions that programs sit on, besides [`layout::PAST`].
+const FUNCTIONS: [&str; 5] = [
+    "skb_copy_datagram_iter",
+    "tcp_close",
+    "tcp_recvmsg",
+    "tcp_sendmsg",
+    "tcp_sendpage",
+];
+
+/// The programs that count, each with the function it sits on.
+const PAST: [(&str, &str); 7] = [
+    ("past_sockmap_recv", "__tcp_bpf_recvmsg"),
+    ("past_mptcp_recv", "mptcp_recvmsg"),
+    ("past_mptcp_send", "mptcp_sendmsg"),
+    ("past_sockmap_recv", "sk_msg_recvmsg"),
+    ("past_sockmap_send", "tcp_bpf_sendmsg"),
+    ("past_kernel_tls", "tcp_set_ulp"),
+    ("past_splice_read", "tcp_splice_read"),
+];
 
 const BTF_PATH: &str = "/sys/kernel/btf/vmlinux";
 
@@ -56,10 +76,17 @@ impl Probes {
                 }
             }
         })?;
-        let kernel = Kernel::resolve(&Btf::parse(&blob)?)?;
+        let whole = Btf::parse(&blob)?;
+        drop(blob);
+        let kernel = Kernel::resolve(&whole)?;
+        // The loader's own reader makes a tree of every type; all that it is
+        // asked for is where these functions are.
+        let functions: Vec<&str> = FUNCTIONS.into_iter().chain(layout::PAST).collect();
+        let skeleton = whole.skeleton(&functions);
+        drop(whole);
         let by_cgroup = fs::exists("/sys/fs/cgroup/cgroup.controllers").unwrap_or(false);
         raise_memlock();
-        let btf = aya::Btf::parse(&blob, aya::Endianness::default())
+        let btf = aya::Btf::parse(&skeleton, aya::Endianness::default())
             .map_err(|source| LiveError::Object(Box::new(aya::EbpfError::BtfError(source))))?;
         let twice = preempts();
         let mut probes = Self {
@@ -141,6 +168,10 @@ impl Probes {
         self.degraded.push(
             "kretprobes miss returns when more tasks wait in a function than they have instances for: the end of a stream, or a send".to_owned(),
         );
+        self.degraded.push(
+            "what goes past the probes (MPTCP, splice, sockmap, kernel TLS) is not counted"
+                .to_owned(),
+        );
         if self.kernel.sendpage {
             self.degraded.push(
                 "bytes sent by sendfile are not seen (tcp_sendpage has no kprobe here)".to_owned(),
@@ -210,10 +241,30 @@ impl Probes {
         if self.kernel.sendpage {
             self.exit("sendpage_exit", "tcp_sendpage", btf)?;
         }
+        self.count_past(btf);
         if let Some(inside) = &mut self.inside {
             inside.look();
         }
         Ok(())
+    }
+
+    /// Counts what goes past the other programs. A function that cannot be had
+    /// costs its count, nothing else.
+    fn count_past(&mut self, btf: &aya::Btf) {
+        for (program, function) in PAST {
+            if !self.kernel.past.contains(&function) {
+                continue;
+            }
+            let attached = if function == "tcp_set_ulp" {
+                self.exit(program, function, btf)
+            } else {
+                self.entry(program, function, btf)
+            };
+            if let Err(error) = attached {
+                self.degraded
+                    .push(format!("{function} is not counted: {error}"));
+            }
+        }
     }
 
     /// Watches the threads that are inside a receive already, if there are

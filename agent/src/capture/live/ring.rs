@@ -15,7 +15,7 @@ use rustix::event::{self, PollFd, PollFlags};
 
 use super::control::Plain;
 use super::probes::Probes;
-use super::{Control, Gauges, LiveError, Options, Report, selftest};
+use super::{Control, Gauges, Kept, KeptAll, LiveError, Options, Report, privileges, selftest};
 use crate::capture::{Command, Event, Record, Segment};
 use crate::units::{Endpoint, MonoNanos, Origins, OwnerId, SocketId, TcpSeq};
 
@@ -100,6 +100,16 @@ impl Live {
         live.testing = false;
         control.ignore_self(by_cgroup)?;
         Ok((live, control, gauges, report))
+    }
+
+    /// Gives up every capability of this thread, and of those it starts from
+    /// now on, that only loading and attaching needed. With `finds_sockets`
+    /// the one stays that shows where processes of other users listen.
+    ///
+    /// # Errors
+    /// If the kernel refuses.
+    pub fn give_up_privileges(&mut self, finds_sockets: bool) -> Result<Kept, KeptAll> {
+        privileges::give_up(finds_sockets, || self.sleepy(0).is_ok())
     }
 
     /// Hands up to `budget` records to `sink`; returns how many there were.
@@ -207,7 +217,7 @@ impl Live {
             let empty = Plain(IgnoredSocket {
                 sock: 0,
                 ports: 0,
-                reserved: 0,
+                calls: 0,
             });
             let _kept = self.ignored.set(slot, empty, 0);
         }

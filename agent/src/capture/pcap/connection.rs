@@ -103,7 +103,7 @@ impl Connection {
 
     /// Takes data, or the absence of it, if it continues its stream and that is
     /// all there is to it.
-    #[inline]
+    #[inline(always)]
     pub(super) fn take_plain(
         &mut self,
         from: End,

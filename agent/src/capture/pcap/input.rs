@@ -1,27 +1,78 @@
 //! The file as a window of bytes that moves forward.
 
+use std::fs::File;
 use std::io::{ErrorKind, Read};
+use std::ops::Deref;
+use std::os::unix::fs::FileExt;
+
+use super::map::{Leased, Part};
 
 /// Bytes asked of the file at once.
 const CHUNK: usize = 256 * 1024;
+
+/// Bytes of a file that are mapped at once.
+const PART: usize = 1024 * 1024;
 
 /// A window over the input: at least [`CHUNK`] bytes, more for records that
 /// are longer.
 #[derive(Debug)]
 pub(super) struct Input<R> {
-    source: R,
-    buffer: Vec<u8>,
+    source: Source<R>,
+    buffer: Buffer,
     start: usize,
     end: usize,
     /// Position of the buffer's first byte in the file.
     base: u64,
 }
 
+#[derive(Debug)]
+enum Source<R> {
+    Reader(R),
+    /// A file that can be mapped.
+    Leased(Leased),
+    /// A file that cannot any more.
+    File(File),
+    /// Nothing is left.
+    Over,
+}
+
+#[derive(Debug)]
+enum Buffer {
+    Own(Vec<u8>),
+    Part(Part),
+}
+
+impl Deref for Buffer {
+    type Target = [u8];
+
+    #[inline(always)]
+    fn deref(&self) -> &[u8] {
+        match self {
+            Self::Own(bytes) => bytes,
+            Self::Part(bytes) => bytes,
+        }
+    }
+}
+
+impl Input<File> {
+    /// A file, mapped where that can be done.
+    pub(super) fn open(file: File) -> Self {
+        match Leased::new(file) {
+            Ok(leased) => Self::of(Source::Leased(leased)),
+            Err(file) => Self::new(file),
+        }
+    }
+}
+
 impl<R: Read> Input<R> {
     pub(super) fn new(source: R) -> Self {
+        Self::of(Source::Reader(source))
+    }
+
+    const fn of(source: Source<R>) -> Self {
         Self {
             source,
-            buffer: vec![0; CHUNK],
+            buffer: Buffer::Own(Vec::new()),
             start: 0,
             end: 0,
             base: 0,
@@ -52,16 +103,45 @@ impl<R: Read> Input<R> {
 
     #[cold]
     fn fill(&mut self, wanted: usize) -> std::io::Result<usize> {
-        self.buffer.copy_within(self.start..self.end, 0);
+        if let Source::Leased(leased) = &self.source {
+            let at = self.offset();
+            if let Some((base, part)) = leased.part(at, wanted.max(PART)) {
+                self.base = base;
+                self.start = (at - base) as usize;
+                self.end = part.len();
+                self.buffer = Buffer::Part(part);
+                return Ok(self.end - self.start);
+            }
+            // The mapping goes before the lease.
+            self.buffer = Buffer::Own(Vec::new());
+            (self.base, self.start, self.end) = (at, 0, 0);
+            self.source = match std::mem::replace(&mut self.source, Source::Over) {
+                Source::Leased(leased) => Source::File(leased.into_file()),
+                other => other,
+            };
+        }
+        self.read(wanted)
+    }
+
+    fn read(&mut self, wanted: usize) -> std::io::Result<usize> {
+        let Buffer::Own(buffer) = &mut self.buffer else {
+            return Ok(self.end - self.start);
+        };
+        buffer.copy_within(self.start..self.end, 0);
         self.base += self.start as u64;
         self.end -= self.start;
         self.start = 0;
-        if self.buffer.len() < wanted {
-            self.buffer.resize(wanted, 0);
+        if buffer.len() < wanted.max(CHUNK) {
+            buffer.resize(wanted.max(CHUNK), 0);
         }
         while self.end < wanted {
-            let free = self.buffer.get_mut(self.end..).unwrap_or_default();
-            match self.source.read(free) {
+            let free = buffer.get_mut(self.end..).unwrap_or_default();
+            let read = match &mut self.source {
+                Source::Reader(source) => source.read(free),
+                Source::File(file) => file.read_at(free, self.base + self.end as u64),
+                Source::Leased(_) | Source::Over => Ok(0),
+            };
+            match read {
                 Ok(0) => break,
                 // A reader that claims more than it was given is not believed.
                 Ok(count) => self.end += count.min(free.len()),

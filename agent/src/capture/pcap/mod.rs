@@ -25,6 +25,8 @@ mod error;
 #[cfg(any(test, feature = "fuzzing"))]
 mod fuzz;
 mod input;
+#[expect(unsafe_code, reason = "files are mapped")]
+mod map;
 mod ng;
 mod owners;
 mod quick;
@@ -51,6 +53,7 @@ pub use view::Observe;
 
 use crate::capture::Record;
 use crate::units::OwnerId;
+use input::Input;
 use reader::{Packet, Reader, Stopped, Take};
 use tracker::Tracker;
 
@@ -79,7 +82,7 @@ pub enum Drained {
 impl PcapSource<File> {
     /// Opens a capture file.
     pub fn open(path: &Path, observe: Observe) -> Result<Self, PcapError> {
-        Self::from_reader(File::open(path)?, observe)
+        Self::of(Input::open(File::open(path)?), observe)
     }
 }
 
@@ -87,6 +90,10 @@ impl<R: Read> PcapSource<R> {
     /// Reads a capture from anything; the file header is read at once, in
     /// chunks of its own, so no buffering is needed below.
     pub fn from_reader(input: R, observe: Observe) -> Result<Self, PcapError> {
+        Self::of(Input::new(input), observe)
+    }
+
+    fn of(input: Input<R>, observe: Observe) -> Result<Self, PcapError> {
         Ok(Self {
             reader: Reader::new(input)?,
             tracker: Tracker::new(observe),

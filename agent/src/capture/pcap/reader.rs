@@ -58,8 +58,7 @@ enum Format {
 
 impl<R: Read> Reader<R> {
     /// Reads the file header.
-    pub(super) fn new(source: R) -> Result<Self, PcapError> {
-        let mut input = Input::new(source);
+    pub(super) fn new(mut input: Input<R>) -> Result<Self, PcapError> {
         if input.want(4)? == 0 {
             return Err(PcapError::Empty);
         }

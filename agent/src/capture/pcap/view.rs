@@ -108,7 +108,7 @@ impl View {
     }
 
     /// One end sent data, the other received it.
-    #[inline]
+    #[inline(always)]
     pub(super) fn moved(&self, from: End, data: &Data<'_>, sink: &mut impl FnMut(Record<'_>)) {
         self.tell_both(
             from,
@@ -165,29 +165,48 @@ impl View {
         }
     }
 
-    /// Tells the sender first, then the receiver.
-    #[inline]
+    /// Tells who is observed; the sender first, then the receiver.
+    #[inline(always)]
     fn tell_both<'a>(
         &self,
         from: End,
         event: impl Fn(Direction) -> Event<'a>,
         sink: &mut impl FnMut(Record<'_>),
     ) {
-        self.tell(self.side(from), event(Direction::Out), sink);
-        self.tell(self.side(from.other()), event(Direction::In), sink);
+        let sender = self.side(from);
+        let only = match self.observe {
+            Observe::Server => Side::Server,
+            Observe::Client => Side::Client,
+            Observe::Both => {
+                self.say(sender, event(Direction::Out), sink);
+                return self.say(self.side(from.other()), event(Direction::In), sink);
+            }
+        };
+        let direction = if sender == only {
+            Direction::Out
+        } else {
+            Direction::In
+        };
+        self.say(only, event(direction), sink);
     }
 
+    /// Tells an end if it is observed.
     #[inline]
     fn tell(&self, side: Side, event: Event<'_>, sink: &mut impl FnMut(Record<'_>)) {
         if self.observe.sees(side) {
-            let socket = self.socket(side);
-            sink(Record {
-                socket: socket.id,
-                origins: socket.origins,
-                owner: socket.owner,
-                pid: 0,
-                event,
-            });
+            self.say(side, event, sink);
         }
+    }
+
+    #[inline(always)]
+    fn say(&self, side: Side, event: Event<'_>, sink: &mut impl FnMut(Record<'_>)) {
+        let socket = self.socket(side);
+        sink(Record {
+            socket: socket.id,
+            origins: socket.origins,
+            owner: socket.owner,
+            pid: 0,
+            event,
+        });
     }
 }

@@ -80,10 +80,9 @@ fn push_span(out: &mut Vec<u8>, span: &Span, fragment: &Fragment, wording: Wordi
     let request = Request::of(exchange, wording);
     let plain = is_plain(exchange);
 
-    match span.trace.high() {
-        0 => push_id(out, span::TRACE_ID, span.trace.low()),
-        high => push_wide_id(out, span::TRACE_ID, high, span.trace.low()),
-    }
+    // 16 bytes also for an id of 64 bits, which Zipkin shortens again: Jaeger's
+    // receiver refuses a whole batch for one of 8 (`zipkin-go`, `zipkin_proto3`).
+    push_wide_id(out, span::TRACE_ID, span.trace.high(), span.trace.low());
     if let Some(parent) = span.parent {
         push_id(out, span::PARENT_ID, parent.get());
     }

@@ -172,8 +172,10 @@ fn push_remote(out: &mut Vec<u8>, side: Side, peer: Endpoint) {
     let (_, name) = core_names(side);
     out.extend_from_slice(b"{\"key\":\"");
     out.extend_from_slice(name.as_bytes());
+    // `true` as text, which Zipkin takes for the same: Jaeger's receiver refuses
+    // a whole batch for a boolean (collector-contrib, `zipkinv1/json.go`).
     // `serviceName` is required, and empty where it is not known.
-    out.extend_from_slice(b"\",\"value\":true,\"endpoint\":{\"serviceName\":\"\",");
+    out.extend_from_slice(b"\",\"value\":\"true\",\"endpoint\":{\"serviceName\":\"\",");
     push_ip(out, peer.ip);
     if peer.port != 0 {
         out.extend_from_slice(b",\"port\":");

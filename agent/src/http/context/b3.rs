@@ -40,6 +40,7 @@ fn ids_and_decision(value: &[u8]) -> Option<Found> {
 }
 
 /// `x-b3-traceid` and its siblings.
+#[inline(always)]
 pub(super) fn multi(headers: &Headers<'_>) -> Found {
     let decision = if headers.get(Name::Flags) == Some(b"1") {
         Decision::Debug
@@ -61,10 +62,20 @@ pub(super) fn multi(headers: &Headers<'_>) -> Found {
 
 /// `X-B3-Sampled`; `true` and `false` of any case are what lenient readers
 /// accept, anything else says nothing.
+#[inline(always)]
 fn sampled(value: &[u8]) -> Decision {
-    if value == b"1" || value.eq_ignore_ascii_case(b"true") {
+    match value {
+        b"1" => Decision::Accept,
+        b"0" => Decision::Deny,
+        word => sampled_word(word),
+    }
+}
+
+#[cold]
+fn sampled_word(value: &[u8]) -> Decision {
+    if value.eq_ignore_ascii_case(b"true") {
         Decision::Accept
-    } else if value == b"0" || value.eq_ignore_ascii_case(b"false") {
+    } else if value.eq_ignore_ascii_case(b"false") {
         Decision::Deny
     } else {
         Decision::Defer

@@ -1,14 +1,20 @@
 //! Hexadecimal ids of any case, as headers carry them.
 
+use wide::{i16x8, u8x16};
+
 use crate::units::{SpanId, TraceId};
 
 /// A number of 1 to 16 hexadecimal digits.
+#[inline(always)]
 pub(super) fn number(digits: &[u8]) -> Option<u64> {
-    if let Ok(digits) = <&[u8; 16]>::try_from(digits) {
-        let (high, low) = digits.split_first_chunk::<8>()?;
-        let (high, low) = (eight(*high)?, eight(*low.first_chunk()?)?);
-        return Some(u64::from(high) << 32 | u64::from(low));
+    match <&[u8; 16]>::try_from(digits) {
+        Ok(digits) => sixteen(digits),
+        Err(_) => fewer(digits),
     }
+}
+
+#[inline(never)]
+fn fewer(digits: &[u8]) -> Option<u64> {
     if digits.is_empty() || digits.len() > 16 {
         return None;
     }
@@ -18,27 +24,38 @@ pub(super) fn number(digits: &[u8]) -> Option<u64> {
     })
 }
 
-/// Eight digits at once, a byte of a word each.
-fn eight(digits: [u8; 8]) -> Option<u32> {
-    const EACH: u64 = 0x0101_0101_0101_0101;
-    let digits = u64::from_be_bytes(digits);
-    // Bit 6 tells letters from digits; the letters' low nibbles begin at 1.
-    let letters = digits & (0x40 * EACH);
-    let values = (digits & (0x0f * EACH)) + (letters >> 6) * 9;
-    // What these values are written as, in lower case, is what was there.
-    let above_nine = ((values + 0x76 * EACH) & (0x80 * EACH)) >> 7;
-    let written = values + 0x30 * EACH + above_nine * 0x27;
-    if values & (0xf0 * EACH) != 0 || written != digits | letters >> 1 {
+/// Sixteen digits at once.
+#[inline(always)]
+fn sixteen(digits: &[u8; 16]) -> Option<u64> {
+    let all = u8x16::splat;
+    let digits = u8x16::new(*digits);
+    let decimals = digits - all(b'0');
+    let letters = (digits | all(0x20)) - all(b'a');
+    let is_decimal = decimals.simd_eq(decimals.min(all(9)));
+    let is_letter = letters.simd_eq(letters.min(all(5)));
+    if (is_decimal | is_letter).to_bitmask() != 0xffff {
         return None;
     }
-    let pairs = (values | values >> 4) & 0x00ff_00ff_00ff_00ff;
-    let quads = (pairs | pairs >> 8) & 0x0000_ffff_0000_ffff;
-    // The upper half is what is shifted into the lower.
-    Some((quads | quads >> 16) as u32)
+    let values = (decimals & is_decimal) | ((letters + all(10)) & is_letter);
+    // In each pair the first is the higher one.
+    let pairs: i16x8 = wide::bytemuck::cast(values);
+    let bytes = (pairs << 4 | pairs >> 8) & i16x8::splat(0xff);
+    let number: [u64; 2] = wide::bytemuck::cast(u8x16::narrow_i16x8(bytes, bytes));
+    Some(u64::from_be(number[0]))
 }
 
 /// A trace id of 1 to 32 digits; up to 16 make a 64-bit one, zero makes none.
+#[inline(always)]
 pub(super) fn trace(digits: &[u8]) -> Option<TraceId> {
+    if let Ok(digits) = <&[u8; 32]>::try_from(digits) {
+        let (high, low) = digits.split_first_chunk()?;
+        return TraceId::new(sixteen(high)?, sixteen(low.first_chunk()?)?);
+    }
+    shorter_trace(digits)
+}
+
+#[inline(never)]
+fn shorter_trace(digits: &[u8]) -> Option<TraceId> {
     match digits.len().checked_sub(16) {
         None | Some(0) => TraceId::new(0, number(digits)?),
         Some(upper) => {
@@ -49,6 +66,7 @@ pub(super) fn trace(digits: &[u8]) -> Option<TraceId> {
 }
 
 /// A span id of 1 to 16 digits; zero makes none.
+#[inline(always)]
 pub(super) fn span(digits: &[u8]) -> Option<SpanId> {
     SpanId::new(number(digits)?)
 }

@@ -138,20 +138,31 @@ pub enum Name {
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Headers<'a> {
     values: [Option<&'a [u8]>; 8],
-    any: bool,
+    /// A bit for each [`Name`] that came.
+    seen: u8,
+}
+
+/// Bits of the headers that say something in B3's multi format; the parent
+/// alone does not.
+const MULTI: u8 = bit(Name::TraceId) | bit(Name::SpanId) | bit(Name::Sampled) | bit(Name::Flags);
+
+const fn bit(name: Name) -> u8 {
+    1 << name as u8
 }
 
 impl<'a> Headers<'a> {
     /// Takes a header, unless it is repeated.
-    #[inline]
+    #[inline(always)]
     pub fn insert(&mut self, name: Name, value: &'a [u8]) {
-        self.any = true;
-        if let Some(slot) = self.values.get_mut(name as usize) {
-            slot.get_or_insert(value);
+        if self.seen & bit(name) == 0
+            && let Some(slot) = self.values.get_mut(name as usize)
+        {
+            *slot = Some(value);
+            self.seen |= bit(name);
         }
     }
 
-    #[inline]
+    #[inline(always)]
     fn get(&self, name: Name) -> Option<&'a [u8]> {
         self.values.get(name as usize).copied().flatten()
     }
@@ -160,21 +171,36 @@ impl<'a> Headers<'a> {
 impl Headers<'_> {
     /// What these headers say together.
     #[must_use]
+    #[inline(always)]
     pub fn context(&self, order: Order) -> TraceContext {
-        if !self.any {
-            return TraceContext::default();
+        let parent = bit(Name::ParentSpanId);
+        match self.seen & !parent {
+            0 => TraceContext::default(),
+            // Nobody else has a say.
+            multi if multi & !MULTI == 0 => {
+                let found = b3::multi(self);
+                TraceContext {
+                    ids: found.ids,
+                    decision: found.decision,
+                }
+            }
+            _ => self.of_several(order),
         }
+    }
+
+    #[inline(never)]
+    fn of_several(&self, order: Order) -> TraceContext {
         let mut ids = None;
         let mut decision = Decision::Defer;
         let mut all = All::default();
         for format in order.0 {
             let found = match format {
-                Format::B3Single if self.get(Name::B3).is_some() => b3::single(self),
-                Format::B3Multi if self.has_multi() => b3::multi(self),
-                Format::TraceParent if self.get(Name::TraceParent).is_some() => {
+                Format::B3Single if self.seen & bit(Name::B3) != 0 => b3::single(self),
+                Format::B3Multi if self.seen & MULTI != 0 => b3::multi(self),
+                Format::TraceParent if self.seen & bit(Name::TraceParent) != 0 => {
                     traceparent::read(self)
                 }
-                Format::Uber if self.get(Name::Uber).is_some() => uber::read(self),
+                Format::Uber if self.seen & bit(Name::Uber) != 0 => uber::read(self),
                 _ => continue,
             };
             all.note(&found);
@@ -201,12 +227,6 @@ impl Headers<'_> {
                 Decision::Defer => Decision::Defer,
             },
         }
-    }
-
-    fn has_multi(&self) -> bool {
-        [Name::TraceId, Name::SpanId, Name::Sampled, Name::Flags]
-            .iter()
-            .any(|&name| self.get(name).is_some())
     }
 }
 

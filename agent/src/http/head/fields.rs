@@ -1,16 +1,26 @@
 //! One pass over the headers of a head: what matters is kept as slices.
 
+use super::Framing;
 use crate::http::context::{Headers, Name};
 
 /// The headers that matter, first value of each without blanks around it, and
 /// the framing.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Fields<'a> {
-    texts: [Option<&'a [u8]>; 3],
+    /// Empty if there is none, as the next two.
+    pub(super) host: &'a [u8],
+    pub(super) user_agent: &'a [u8],
+    pub(super) request_id: &'a [u8],
     pub(super) context: Headers<'a>,
     pub(super) expects_continue: bool,
-    pub(super) length: Option<u64>,
-    pub(super) coding: Coding,
+    pub(super) body: BodyFields,
+}
+
+/// What the headers say of the body.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct BodyFields {
+    length: Option<u64>,
+    coding: Coding,
     /// A length that no number can be made of, or two that differ.
     pub(super) bad_length: bool,
 }
@@ -72,39 +82,52 @@ impl<'a> Fields<'a> {
 
     /// Takes a header that matters. The first value of a text wins, but an
     /// empty one says nothing.
-    #[inline]
+    #[inline(always)]
     pub(super) fn take(&mut self, known: Known, value: &'a [u8]) {
         match known {
             Known::Context(name) => self.context.insert(name, value),
             Known::Text(text) => {
-                if let Some(slot) = self.texts.get_mut(text as usize)
-                    && slot.is_none_or(<[u8]>::is_empty)
-                {
-                    *slot = Some(value);
+                let slot = match text {
+                    Text::Host => &mut self.host,
+                    Text::UserAgent => &mut self.user_agent,
+                    Text::RequestId => &mut self.request_id,
+                };
+                if slot.is_empty() {
+                    *slot = value;
                 }
             }
             // RFC 9110 section 10.1.1.
             Known::Expect => self.expects_continue |= value.eq_ignore_ascii_case(b"100-continue"),
-            Known::ContentLength => self.content_length(value),
-            Known::TransferEncoding => self.transfer_encoding(value),
+            Known::ContentLength => self.body.content_length(value),
+            Known::TransferEncoding => self.body.transfer_encoding(value),
         }
     }
+}
 
-    /// The value of a text, empty if there is none.
-    pub(super) fn text(&self, text: Text) -> &'a [u8] {
-        let value = self.texts.get(text as usize).copied().flatten();
-        value.unwrap_or_default()
+impl BodyFields {
+    /// The framing.
+    #[inline(always)]
+    pub(super) const fn said(&self) -> Framing {
+        match (self.coding, self.length) {
+            (Coding::Chunked, _) => Framing::Chunked,
+            (Coding::Other, _) => Framing::Undelimited,
+            (Coding::None, Some(length)) => Framing::Length(length),
+            (Coding::None, None) => Framing::Unsaid,
+        }
     }
 
     /// RFC 9112 section 6.3, rule 5: equal values of a list are one; others
     /// are an error, of which the first value is kept.
-    fn content_length(&mut self, value: &[u8]) {
-        if self.length.is_none()
-            && let Some(length) = decimal(value)
-        {
-            self.length = Some(length);
-            return;
+    #[inline(always)]
+    pub(super) fn content_length(&mut self, value: &[u8]) {
+        match short_decimal(value) {
+            Some(length) if self.length.is_none() => self.length = Some(length),
+            _ => self.unusual_length(value),
         }
+    }
+
+    #[cold]
+    fn unusual_length(&mut self, value: &[u8]) {
         for part in value.split(|&byte| byte == b',') {
             let length = decimal(part.trim_ascii());
             if length.is_none() || self.length.is_some_and(|known| Some(known) != length) {
@@ -116,7 +139,7 @@ impl<'a> Fields<'a> {
 
     /// The last coding of the last header frames the body (RFC 9112 section
     /// 6.1); `identity` is what RFC 2616 called none.
-    fn transfer_encoding(&mut self, value: &[u8]) {
+    pub(super) fn transfer_encoding(&mut self, value: &[u8]) {
         if value.eq_ignore_ascii_case(b"chunked") {
             self.coding = Coding::Chunked;
             return;
@@ -130,6 +153,23 @@ impl<'a> Fields<'a> {
             }
         }
     }
+}
+
+/// A number of so few digits that it cannot be too large.
+#[inline(always)]
+fn short_decimal(digits: &[u8]) -> Option<u64> {
+    if digits.is_empty() || digits.len() > 18 {
+        return None;
+    }
+    let mut number = 0;
+    for &digit in digits {
+        let digit = digit.wrapping_sub(b'0');
+        if digit > 9 {
+            return None;
+        }
+        number = number * 10 + u64::from(digit);
+    }
+    Some(number)
 }
 
 fn decimal(digits: &[u8]) -> Option<u64> {

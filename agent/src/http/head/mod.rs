@@ -7,6 +7,7 @@
 mod end;
 mod fields;
 mod lenient;
+mod lines;
 mod quick;
 mod start;
 
@@ -18,7 +19,7 @@ use std::mem::MaybeUninit;
 use httparse::{EMPTY_HEADER, Header, ParserConfig, Request, Response, Status};
 
 use super::context::{Order, TraceContext};
-use fields::{Coding, Fields, Text};
+use fields::Fields;
 
 pub use end::EndScan;
 pub use start::{Start, StartLine, empty_lines, looks_like_start, start_line};
@@ -137,15 +138,10 @@ pub enum Body {
 /// Parses the head of a request at the start of `bytes`, behind any
 /// [`empty_lines`].
 #[must_use]
+#[inline(always)]
 pub fn parse_request(bytes: &[u8], order: Order) -> Parsed<RequestHead<'_>> {
-    match quick::request(bytes) {
-        Some(plain) => Parsed::Complete(plain.fields.into_request(
-            plain.method,
-            plain.target,
-            plain.minor,
-            plain.len,
-            order,
-        )),
+    match quick::request(bytes, order) {
+        Some(plain) => Parsed::Complete(plain),
         None => parse_unusual_request(bytes, order),
     }
 }
@@ -173,15 +169,10 @@ fn parse_unusual_request(bytes: &[u8], order: Order) -> Parsed<RequestHead<'_>> 
 
 /// Parses the head of a response at the start of `bytes`.
 #[must_use]
+#[inline(always)]
 pub fn parse_response(bytes: &[u8]) -> Parsed<ResponseHead> {
     match quick::response(bytes) {
-        Some(plain) => Parsed::Complete(ResponseHead {
-            status: plain.status,
-            minor: plain.minor,
-            framing: plain.fields.said(),
-            lenient: plain.fields.bad_length,
-            len: plain.len,
-        }),
+        Some(plain) => Parsed::Complete(plain),
         None => parse_unusual_response(bytes),
     }
 }
@@ -222,7 +213,7 @@ fn request_of<'a>(request: &Request<'_, 'a>, len: usize, order: Order) -> Parsed
     for header in request.headers.iter() {
         fields.header(header.name.as_bytes(), header.value.trim_ascii());
     }
-    Parsed::Complete(fields.into_request(method.as_bytes(), target.as_bytes(), minor, len, order))
+    Parsed::Complete(fields.request_head(method.as_bytes(), target.as_bytes(), minor, len, order))
 }
 
 fn response_of(response: &Response<'_, '_>, len: usize) -> Parsed<ResponseHead> {
@@ -239,8 +230,8 @@ fn response_of(response: &Response<'_, '_>, len: usize) -> Parsed<ResponseHead> 
     Parsed::Complete(ResponseHead {
         status,
         minor,
-        framing: fields.said(),
-        lenient: fields.bad_length,
+        framing: fields.body.said(),
+        lenient: fields.body.bad_length,
         len,
     })
 }
@@ -254,7 +245,7 @@ fn lenient_request(bytes: &[u8], order: Order) -> Parsed<RequestHead<'_>> {
                 target,
                 minor,
             } => {
-                let head = read.fields.into_request(method, target, minor, len, order);
+                let head = read.fields.request_head(method, target, minor, len, order);
                 Parsed::Complete(RequestHead {
                     lenient: true,
                     ..head
@@ -274,7 +265,7 @@ fn lenient_response(bytes: &[u8]) -> Parsed<ResponseHead> {
             StartLine::Response { status, minor } => Parsed::Complete(ResponseHead {
                 status,
                 minor,
-                framing: read.fields.said(),
+                framing: read.fields.body.said(),
                 lenient: true,
                 len,
             }),
@@ -300,17 +291,9 @@ fn lenient_head(bytes: &[u8]) -> Parsed<(lenient::Lenient<'_>, usize)> {
 }
 
 impl<'a> Fields<'a> {
-    fn said(&self) -> Framing {
-        match (self.coding, self.length) {
-            (Coding::Chunked, _) => Framing::Chunked,
-            (Coding::Other, _) => Framing::Undelimited,
-            (Coding::None, Some(length)) => Framing::Length(length),
-            (Coding::None, None) => Framing::Unsaid,
-        }
-    }
-
-    fn into_request(
-        self,
+    #[inline(always)]
+    fn request_head(
+        &self,
         method: &'a [u8],
         target: &'a [u8],
         minor: u8,
@@ -321,13 +304,13 @@ impl<'a> Fields<'a> {
             method,
             target,
             minor,
-            host: self.text(Text::Host),
-            user_agent: self.text(Text::UserAgent),
-            request_id: self.text(Text::RequestId),
+            host: self.host,
+            user_agent: self.user_agent,
+            request_id: self.request_id,
             context: self.context.context(order),
-            framing: self.said(),
+            framing: self.body.said(),
             expects_continue: self.expects_continue,
-            lenient: self.bad_length,
+            lenient: self.body.bad_length,
             len,
         }
     }

@@ -6,134 +6,111 @@
 //! `httparse`; of heads that `httparse` accepts, both say the same (a test
 //! says so).
 
-use super::fields::{Fields, Known, Text};
-use crate::http::context::Name;
+use super::fields::{BodyFields, Fields, Known, Text};
+use super::lines::{Lines, is_word};
+use super::{RequestHead, ResponseHead};
+use crate::http::context::{Name, Order};
 
-/// A request head that is complete and plain.
-pub(super) struct Request<'a> {
-    pub(super) method: &'a [u8],
-    pub(super) target: &'a [u8],
-    pub(super) minor: u8,
-    pub(super) fields: Fields<'a>,
-    pub(super) len: usize,
-}
-
-/// A response head that is complete and plain.
-pub(super) struct Response<'a> {
-    pub(super) status: u16,
-    pub(super) minor: u8,
-    pub(super) fields: Fields<'a>,
-    pub(super) len: usize,
-}
-
-/// What a line turned out to be.
-enum Line<'a> {
-    /// A header, with what is behind it.
-    Header(&'a [u8]),
-    /// The empty line, with what is behind it.
-    End(&'a [u8]),
-}
-
-#[inline]
-pub(super) fn request(bytes: &[u8]) -> Option<Request<'_>> {
-    let (line, mut rest) = first_line(bytes)?;
+/// A request head, if it is complete and plain.
+#[inline(always)]
+pub(super) fn request(bytes: &[u8], order: Order) -> Option<RequestHead<'_>> {
+    let mut lines = Lines::new(bytes);
+    let line = match lines.next_from(0)? {
+        [line @ .., b'\r'] => line,
+        line => line,
+    };
     let (start, version) = line.split_last_chunk::<9>()?;
-    let minor = minor(version.last_chunk()?)?;
-    let space = start.iter().position(|&byte| byte == b' ')?;
-    let (method, target) = start.split_at_checked(space)?;
-    let target = target.get(1..)?;
-    let plain = version.first() == Some(&b' ') && !target.is_empty() && is_plain(target);
-    if !plain || !method.iter().all(u8::is_ascii_alphabetic) {
+    let minor = minor(version)?;
+    let method = method(start)?;
+    let target = start.get(method + 1..)?;
+    if target.is_empty() || !is_word(bytes.get(method + 1..)?, target.len()) {
         return None;
     }
+    let method = start.get(..method)?;
     let mut fields = Fields::default();
     loop {
-        match request_header(rest, &mut fields)? {
-            Line::Header(behind) => rest = behind,
-            Line::End(behind) => {
-                return Some(Request {
-                    method,
-                    target,
-                    minor,
-                    fields,
-                    len: bytes.len() - behind.len(),
-                });
+        let folded = lines.peek().map_or(0, four);
+        match folded {
+            X_B3 => b3(&mut lines, &mut fields)?,
+            HOST if matches!(lines.peek(), Some([_, _, _, _, b':'])) => {
+                fields.take(Known::Text(Text::Host), value(&mut lines, 5)?);
             }
+            USER | X_RE => lines = text(lines, &mut fields)?,
+            CONT | TRAN => framing(folded, &mut lines, &mut fields.body)?,
+            B3 | TRAC | UBER | EXPE => lines = rare(folded, lines, &mut fields)?,
+            HOST => return None,
+            _ if is_name(folded) => lines.pass()?,
+            _ => break,
         }
     }
+    end(&mut lines)?;
+    Some(fields.request_head(method, target, minor, lines.passed(), order))
 }
 
-#[inline]
-pub(super) fn response(bytes: &[u8]) -> Option<Response<'_>> {
-    let (line, mut rest) = first_line(bytes)?;
-    let (start, reason) = line.split_first_chunk::<12>()?;
+/// A response head, if it is complete and plain.
+#[inline(always)]
+pub(super) fn response(bytes: &[u8]) -> Option<ResponseHead> {
+    let mut lines = Lines::new(bytes);
+    let start = bytes.first_chunk::<12>()?;
     let (version, status) = start.split_first_chunk::<8>()?;
-    let minor = minor(version)?;
+    let minor = minor_of(*version)?;
     let status = match *status {
         [b' ', a @ b'1'..=b'9', b @ b'0'..=b'9', c @ b'0'..=b'9'] => {
             u16::from(a - b'0') * 100 + u16::from(b - b'0') * 10 + u16::from(c - b'0')
         }
         _ => return None,
     };
-    match reason {
-        [] => {}
-        [b' ', reason @ ..] if reason.iter().all(|&b| b == b' ' || b.is_ascii_graphic()) => {}
+    match lines.next_from(start.len())? {
+        b" OK\r" | b"\r" | b"" => {}
+        [b' ', reason @ ..] if is_reason(reason) => {}
         _ => return None,
     }
-    let mut fields = Fields::default();
+    let mut body = BodyFields::default();
     loop {
-        match response_header(rest, &mut fields)? {
-            Line::Header(behind) => rest = behind,
-            Line::End(behind) => {
-                return Some(Response {
-                    status,
-                    minor,
-                    fields,
-                    len: bytes.len() - behind.len(),
-                });
-            }
+        let folded = lines.peek().map_or(0, four);
+        match folded {
+            CONT | TRAN => framing(folded, &mut lines, &mut body)?,
+            _ if is_name(folded) => lines.pass()?,
+            _ => break,
         }
     }
+    end(&mut lines)?;
+    Some(ResponseHead {
+        status,
+        minor,
+        framing: body.said(),
+        lenient: body.bad_length,
+        len: lines.passed(),
+    })
 }
 
-/// Reads a header if it is one that matters, else passes over it.
-#[inline]
-fn request_header<'a>(rest: &'a [u8], fields: &mut Fields<'a>) -> Option<Line<'a>> {
-    let Some(start) = rest.first_chunk::<4>() else {
-        return end(rest);
-    };
-    let (known, name) = match four(start) {
-        B3 => (Known::Context(Name::B3), 3),
-        HOST if has(rest, b"host:") => (Known::Text(Text::Host), 5),
-        USER if has(rest, b"user-agent:") => (Known::Text(Text::UserAgent), 11),
-        X_B3 => b3(rest)?,
-        X_RE if has(rest, b"x-request-id:") => (Known::Text(Text::RequestId), 13),
-        TRAC if has(rest, b"traceparent:") => (Known::Context(Name::TraceParent), 12),
-        UBER if has(rest, b"uber-trace-id:") => (Known::Context(Name::Uber), 14),
-        EXPE if has(rest, b"expect:") => (Known::Expect, 7),
-        CONT | TRAN => return framing(rest, fields),
-        // Almost one that matters: a blank before the colon, say, which some
-        // servers forgive.
-        HOST | TRAC | UBER | EXPE => return None,
-        USER if has(rest, b"user-agent") => return None,
-        X_RE if has(rest, b"x-request-id") => return None,
-        _ => return other(rest),
-    };
-    let (value, behind) = value(rest, name)?;
-    fields.take(known, value);
-    Some(Line::Header(behind))
-}
-
-#[inline]
-fn response_header<'a>(rest: &'a [u8], fields: &mut Fields<'a>) -> Option<Line<'a>> {
-    match rest.first_chunk::<4>().map(four) {
-        Some(CONT | TRAN) => framing(rest, fields),
-        Some(_) => other(rest),
-        None => end(rest),
+/// Length of the method, which a blank follows.
+#[inline(always)]
+fn method(line: &[u8]) -> Option<usize> {
+    match line {
+        [b'G', b'E', b'T', b' ', ..] | [b'P', b'U', b'T', b' ', ..] => Some(3),
+        [b'P', b'O', b'S', b'T', b' ', ..] => Some(4),
+        _ => any_method(line),
     }
+}
+
+#[inline(never)]
+fn any_method(line: &[u8]) -> Option<usize> {
+    let len = line.iter().position(|&byte| byte == b' ')?;
+    let method = line.get(..len)?;
+    (len > 0 && method.iter().all(u8::is_ascii_alphabetic)).then_some(len)
+}
+
+#[inline(never)]
+fn is_reason(reason: &[u8]) -> bool {
+    let reason = reason.strip_suffix(b"\r").unwrap_or(reason);
+    reason
+        .iter()
+        .all(|&byte| byte == b' ' || byte.is_ascii_graphic())
 }
 
 /// The first four letters of names, folded.
+#[inline(always)]
 const fn four(name: &[u8; 4]) -> u32 {
     u32::from_le_bytes(*name) | 0x2020_2020
 }
@@ -149,60 +126,123 @@ const USER: u32 = four(b"user");
 const X_B3: u32 = four(b"x-b3");
 const X_RE: u32 = four(b"x-re");
 
-#[inline]
-fn b3(rest: &[u8]) -> Option<(Known, usize)> {
-    let (name, len) = if has(rest, b"x-b3-traceid:") {
-        (Name::TraceId, 13)
-    } else if has(rest, b"x-b3-spanid:") {
-        (Name::SpanId, 12)
-    } else if has(rest, b"x-b3-sampled:") {
-        (Name::Sampled, 13)
-    } else if has(rest, b"x-b3-parentspanid:") {
-        (Name::ParentSpanId, 18)
-    } else if has(rest, b"x-b3-flags:") {
-        (Name::Flags, 11)
-    } else {
-        return None;
-    };
-    Some((Known::Context(name), len))
+/// Whether a line that begins like this is a header that does not matter: its
+/// name begins with a letter and is not `b3`. (Anything else continues the line
+/// before (RFC 9112 section 5.2), has no name, is rare, or is the end.)
+#[inline(always)]
+const fn is_name(folded: u32) -> bool {
+    (folded as u8).is_ascii_lowercase() && folded as u16 != B3 as u16
 }
 
-#[inline]
-fn framing<'a>(rest: &'a [u8], fields: &mut Fields<'a>) -> Option<Line<'a>> {
-    let (known, name) = if has(rest, b"content-length") {
-        (Known::ContentLength, 14)
-    } else if has(rest, b"transfer-encoding") {
-        (Known::TransferEncoding, 17)
-    } else {
-        return other(rest);
-    };
-    if rest.get(name) != Some(&b':') {
-        return None;
-    }
-    let (value, behind) = value(rest, name + 1)?;
-    fields.take(known, value);
-    Some(Line::Header(behind))
-}
-
-/// A header that does not matter, or the end.
-#[inline]
-fn other(rest: &[u8]) -> Option<Line<'_>> {
-    match rest.first()? {
-        b'\r' | b'\n' => end(rest),
-        // Continues the line before (RFC 9112 section 5.2), or has no name.
-        b' ' | b'\t' | b':' => None,
-        // Too short for a name to be told apart above.
-        b'b' | b'B' if rest.get(1) == Some(&b'3') => None,
-        _ => Some(Line::Header(rest.get(line_end(rest)?.1..)?)),
-    }
-}
-
-#[inline]
-fn end(rest: &[u8]) -> Option<Line<'_>> {
-    match rest {
-        [b'\r', b'\n', behind @ ..] | [b'\n', behind @ ..] => Some(Line::End(behind)),
+/// The empty line.
+#[inline(always)]
+fn end(lines: &mut Lines<'_>) -> Option<()> {
+    match lines.next_from(0)? {
+        b"\r" | b"" => Some(()),
         _ => None,
     }
+}
+
+/// A header of B3's multi format.
+#[inline(always)]
+fn b3<'a>(lines: &mut Lines<'a>, fields: &mut Fields<'a>) -> Option<()> {
+    const TRACE_ID: u64 = eight(b"-traceid");
+    const SPAN_ID: u64 = eight(b"-spanid:");
+    const SAMPLED: u64 = eight(b"-sampled");
+    let [_, _, _, _, name @ .., behind] = lines.peek::<13>()?;
+    let context = &mut fields.context;
+    match eight(name) {
+        TRACE_ID if *behind == b':' => context.insert(Name::TraceId, value(lines, 13)?),
+        SPAN_ID => context.insert(Name::SpanId, value(lines, 12)?),
+        SAMPLED if *behind == b':' => context.insert(Name::Sampled, value(lines, 13)?),
+        _ => *lines = rare_b3(*lines, fields)?,
+    }
+    Some(())
+}
+
+#[inline(never)]
+fn rare_b3<'a>(mut lines: Lines<'a>, fields: &mut Fields<'a>) -> Option<Lines<'a>> {
+    let context = &mut fields.context;
+    if begins(&lines, b"x-b3-parentspanid:") {
+        context.insert(Name::ParentSpanId, value(&mut lines, 18)?);
+    } else if begins(&lines, b"x-b3-flags:") {
+        context.insert(Name::Flags, value(&mut lines, 11)?);
+    } else {
+        return None;
+    }
+    Some(lines)
+}
+
+/// `User-Agent`, `X-Request-Id`, or what begins like them.
+#[inline(never)]
+fn text<'a>(mut lines: Lines<'a>, fields: &mut Fields<'a>) -> Option<Lines<'a>> {
+    if begins(&lines, b"user-agent:") {
+        fields.take(Known::Text(Text::UserAgent), value(&mut lines, 11)?);
+    } else if begins(&lines, b"x-request-id:") {
+        fields.take(Known::Text(Text::RequestId), value(&mut lines, 13)?);
+    } else if begins(&lines, b"user-agent") || begins(&lines, b"x-request-id") {
+        // Almost: a blank before the colon, say, which some servers forgive.
+        return None;
+    } else {
+        lines.pass()?;
+    }
+    Some(lines)
+}
+
+/// What few requests have.
+#[inline(never)]
+fn rare<'a>(folded: u32, mut lines: Lines<'a>, fields: &mut Fields<'a>) -> Option<Lines<'a>> {
+    let context = &mut fields.context;
+    match folded {
+        B3 => context.insert(Name::B3, value(&mut lines, 3)?),
+        TRAC if begins(&lines, b"traceparent:") => {
+            context.insert(Name::TraceParent, value(&mut lines, 12)?);
+        }
+        UBER if begins(&lines, b"uber-trace-id:") => {
+            context.insert(Name::Uber, value(&mut lines, 14)?);
+        }
+        EXPE if begins(&lines, b"expect:") => fields.take(Known::Expect, value(&mut lines, 7)?),
+        _ => return None,
+    }
+    Some(lines)
+}
+
+/// Eight letters of a name, folded.
+#[inline(always)]
+const fn eight(name: &[u8; 8]) -> u64 {
+    u64::from_le_bytes(*name) | 0x2020_2020_2020_2020
+}
+
+#[inline(always)]
+fn framing(folded: u32, lines: &mut Lines<'_>, body: &mut BodyFields) -> Option<()> {
+    const LENGTH: u64 = eight(b"ent-leng");
+    let [_, _, _, _, name @ .., t, h, colon] = lines.peek::<15>()?;
+    if folded == TRAN {
+        *lines = transfer_encoding(*lines, body)?;
+        return Some(());
+    }
+    if eight(name) != LENGTH {
+        return lines.pass();
+    }
+    match [*t | 0x20, *h | 0x20, *colon] {
+        [b't', b'h', b':'] => body.content_length(value(lines, 15)?),
+        // Almost: a blank before the colon, say, which some servers forgive.
+        [b't', b'h', _] => return None,
+        _ => lines.pass()?,
+    }
+    Some(())
+}
+
+#[inline(never)]
+fn transfer_encoding<'a>(mut lines: Lines<'a>, body: &mut BodyFields) -> Option<Lines<'a>> {
+    if begins(&lines, b"transfer-encoding:") {
+        body.transfer_encoding(value(&mut lines, 18)?);
+    } else if begins(&lines, b"transfer-encoding") {
+        return None;
+    } else {
+        lines.pass()?;
+    }
+    Some(lines)
 }
 
 /// Whether the line begins with this, in lower case and of at least four
@@ -211,9 +251,9 @@ fn end(rest: &[u8]) -> Option<Line<'_>> {
 /// Setting bit 5 folds letters and leaves `-`, digits and the colon as they
 /// are; what else it would change is no token character. Two words that
 /// overlap cover any length.
-#[inline]
-fn has<const N: usize>(rest: &[u8], name: &[u8; N]) -> bool {
-    let Some(start) = rest.first_chunk::<N>() else {
+#[inline(always)]
+fn begins<const N: usize>(lines: &Lines<'_>, name: &[u8; N]) -> bool {
+    let Some(start) = lines.peek::<N>() else {
         return false;
     };
     if N < 8 {
@@ -228,95 +268,47 @@ fn has<const N: usize>(rest: &[u8], name: &[u8; N]) -> bool {
     }
 }
 
-#[inline]
+#[inline(always)]
 fn same<const N: usize>(bytes: Option<&[u8; N]>, name: Option<&[u8; N]>) -> bool {
     bytes.map(|bytes| bytes.map(|byte| byte | 0x20)) == name.copied()
 }
 
-/// The value of a header whose name and colon have this length, and what is
-/// behind the line.
-#[inline]
-fn value(rest: &[u8], name: usize) -> Option<(&[u8], &[u8])> {
-    let (line, behind) = first_line(rest.get(name..)?)?;
-    Some((trimmed(line), behind))
-}
-
-/// Most values have one blank before them and none behind.
-#[inline]
-fn trimmed(line: &[u8]) -> &[u8] {
-    match line {
-        [b' ', value @ ..]
-            if value.first().is_some_and(u8::is_ascii_graphic)
-                && value.last().is_some_and(u8::is_ascii_graphic) =>
+/// The value of a header whose name and colon have this length. Most have one
+/// blank before them and none behind.
+#[inline(always)]
+fn value<'a>(lines: &mut Lines<'a>, name: usize) -> Option<&'a [u8]> {
+    match lines.next_from(name)? {
+        [b' ', value @ .., b'\r']
+            if value.first().is_some_and(|&byte| byte > b' ')
+                && value.last().is_some_and(|&byte| byte > b' ') =>
         {
-            value
+            Some(value)
         }
-        _ => line.trim_ascii(),
+        line => Some(trimmed(line)),
     }
 }
 
-/// The first line, without its end, and what is behind it.
-#[inline]
-fn first_line(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
-    let (len, next) = line_end(bytes)?;
-    Some((bytes.get(..len)?, bytes.get(next..)?))
+#[inline(never)]
+fn trimmed(line: &[u8]) -> &[u8] {
+    line.trim_ascii()
 }
 
-/// Where the first line ends, and where the next begins. Lines are too short
-/// for a call of a vectorised search to pay: two words at a time.
-#[inline]
-fn line_end(bytes: &[u8]) -> Option<(usize, usize)> {
-    const BIT_6: u64 = 0x4040_4040_4040_4040;
-    // Bits 5 and 6 are clear in control characters, and in some bytes above
-    // 127 that are as rare.
-    let visible = |word: u64| (word | word << 1) & BIT_6;
-    let mut at = 0;
-    while let Some(words) = bytes.get(at..).and_then(|rest| rest.first_chunk::<16>()) {
-        let words = u128::from_le_bytes(*words);
-        let (first, second) = (visible(words as u64), visible((words >> 64) as u64));
-        if first & second == BIT_6 {
-            at += 16;
-            continue;
-        }
-        at += match (first ^ BIT_6).trailing_zeros() {
-            64 => 8 + (second ^ BIT_6).trailing_zeros() as usize / 8,
-            bits => bits as usize / 8,
-        };
-        break;
+/// The version behind a blank.
+#[inline(always)]
+fn minor([blank, version @ ..]: &[u8; 9]) -> Option<u8> {
+    if *blank != b' ' {
+        return None;
     }
-    let rest = bytes.get(at..)?;
-    if let [b'\r', b'\n', ..] = rest {
-        return Some((at, at + 2));
-    }
-    let feed = at + rest.iter().position(|&byte| byte == b'\n')?;
-    let cr = feed.checked_sub(1).and_then(|before| bytes.get(before)) == Some(&b'\r');
-    Some((feed - usize::from(cr), feed + 1))
+    minor_of(*version)
 }
 
-fn minor(version: &[u8; 8]) -> Option<u8> {
+#[inline(always)]
+fn minor_of(version: [u8; 8]) -> Option<u8> {
     const HTTP_1_1: u64 = u64::from_le_bytes(*b"HTTP/1.1");
     const HTTP_1_0: u64 = u64::from_le_bytes(*b"HTTP/1.0");
-    match u64::from_le_bytes(*version) {
+    match u64::from_le_bytes(version) {
         HTTP_1_1 => Some(1),
         HTTP_1_0 => Some(0),
         _ => None,
     }
-}
-
-/// Whether a target has no blanks, and nothing above ASCII. (What is left of
-/// control characters is DEL.)
-fn is_plain(target: &[u8]) -> bool {
-    const EACH: u64 = 0x0101_0101_0101_0101;
-    let words = target.chunks_exact(8);
-    let rest = words.remainder();
-    let plain = |word: u64| {
-        let above_blank = (word & (0x7f * EACH)) + 0x5f * EACH;
-        above_blank & !word & (0x80 * EACH) == 0x80 * EACH
-    };
-    let word = |bytes: &[u8]| {
-        bytes
-            .first_chunk()
-            .map_or(0, |word| u64::from_le_bytes(*word))
-    };
-    words.map(word).all(plain) && rest.iter().all(u8::is_ascii_graphic)
 }

@@ -24,6 +24,7 @@ const RESPONSE: &[u8] = b"HTTP/1.";
 /// A method is a token (RFC 9110 section 9.1 and 5.6.2), so that extension
 /// methods are seen; [`start_line`] says the last word once the line is whole.
 #[must_use]
+#[inline(always)]
 pub fn looks_like_start(bytes: &[u8]) -> Start {
     // Most requests, without a look at every byte.
     if let [b'G', b'E', b'T', b' ', b'!'..=b'~', ..]
@@ -31,6 +32,14 @@ pub fn looks_like_start(bytes: &[u8]) -> Start {
     {
         return Start::Request;
     }
+    if bytes.starts_with(RESPONSE) {
+        return Start::Response;
+    }
+    looks_like_any_start(bytes)
+}
+
+#[inline(never)]
+fn looks_like_any_start(bytes: &[u8]) -> Start {
     if let Some(shorter) = RESPONSE.get(..bytes.len().min(RESPONSE.len()))
         && bytes.starts_with(shorter)
     {

@@ -113,6 +113,33 @@ fn a_client_whose_send_blocks_still_joins() {
 }
 
 #[test]
+fn halves_are_waited_for_as_long_as_they_have_been_late() {
+    // Tasks that are preempted inside their sends, longer and longer; then,
+    // after quiet, none is waited for longer than it takes.
+    let late = [60, 200, 700];
+    let mut ends = Vec::new();
+    for n in 0..late.len() as u64 {
+        let at = 10 + n * 2_000;
+        let context = context((1, n + 2), 3);
+        ends.extend(call(1, 2, n as u32 + 1, context, (at, at + 20)));
+    }
+    let delay = |n: usize, _| {
+        if n.is_multiple_of(2) {
+            late[n / 2] * MS
+        } else {
+            0
+        }
+    };
+    let (places, counters) = run(&ends, delay);
+    for halves in places.chunks(2) {
+        assert_eq!(halves[1].unwrap().parent, Some(halves[0].unwrap().id));
+    }
+    assert_eq!(counters.late_halves, 0);
+    let (places, _) = run(&ends[4..], |n, end| delay(n + 4, end));
+    assert_eq!(places[1].unwrap().parent, Some(span_id(3)));
+}
+
+#[test]
 fn a_half_that_comes_too_late_changes_no_id_that_was_used() {
     let c = context((1, 2), 3);
     let [client, server] = call(1, 2, 1, c, (10, 5_000));

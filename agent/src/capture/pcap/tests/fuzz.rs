@@ -1,6 +1,7 @@
 //! The fuzz target's body on captures that were damaged in many ways.
 
 use super::super::fuzz_pcap;
+use super::super::input::Input;
 use super::super::reader::{Packet, Reader, Take};
 use super::super::tracker::Tracker;
 use super::super::write::{Load, generate};
@@ -145,7 +146,7 @@ fn the_short_way_only_saves_work() {
             tracker: &mut tracker,
             records: Vec::new(),
         };
-        let mut reader = Reader::new(&bytes[..]).unwrap();
+        let mut reader = Reader::new(Input::new(&bytes[..])).unwrap();
         reader.read(usize::MAX, &mut long).unwrap();
         let mut records = long.records;
         tracker.finish(&mut |record| records.push(keep(&record)));

@@ -79,7 +79,10 @@ fn encode(spans: &[&Span]) -> Vec<u8> {
 
 fn to_json(span: ProtoSpan) -> Json {
     let hex = |id: &[u8]| -> String { id.iter().map(|b| format!("{b:02x}")).collect() };
-    assert!(matches!(span.trace_id.len(), 8 | 16) && span.id.len() == 8);
+    assert!(span.trace_id.len() == 16 && span.id.len() == 8);
+    // As Zipkin's server reads it.
+    let trace = hex(&span.trace_id);
+    let trace = trace.strip_prefix("0000000000000000").unwrap_or(&trace);
     let mut json = Map::new();
     let mut put = |name: &str, value: Json| {
         let empty = ["", "[]", "{}", "false", "0", "\"\"", "null"];
@@ -87,7 +90,7 @@ fn to_json(span: ProtoSpan) -> Json {
             json.insert(name.into(), value);
         }
     };
-    put("traceId", hex(&span.trace_id).into());
+    put("traceId", trace.into());
     put("parentId", hex(&span.parent_id).into());
     put("id", hex(&span.id).into());
     put("kind", ["", "CLIENT", "SERVER"][span.kind as usize].into());

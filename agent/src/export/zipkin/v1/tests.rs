@@ -72,8 +72,10 @@ pub(in crate::export::zipkin) fn to_v2(v1: &Json) -> Json {
     let mut tags = Map::new();
     for annotation in v1["binaryAnnotations"].as_array().unwrap() {
         let key = annotation["key"].as_str().unwrap();
-        if annotation["value"] == true {
-            assert_eq!(key, if kind == "CLIENT" { "sa" } else { "ca" });
+        if key == if kind == "CLIENT" { "sa" } else { "ca" } {
+            // In thrift, which is read by this as well, it is a boolean.
+            let value = &annotation["value"];
+            assert!(*value == "true" || *value == true, "{value}");
             insert_endpoint(&mut v2, "remoteEndpoint", &annotation["endpoint"]);
         } else {
             assert_eq!(annotation["endpoint"], *local);
@@ -118,7 +120,7 @@ fn a_typical_span_is_written_like_this() {
     let peer = json!({"serviceName": "", "ipv4": "10.244.2.9", "port": 51234});
     assert_eq!(
         json["binaryAnnotations"][0],
-        json!({"key": "ca", "value": true, "endpoint": peer})
+        json!({"key": "ca", "value": "true", "endpoint": peer})
     );
     assert_eq!(
         json["binaryAnnotations"][1],
