@@ -20,23 +20,26 @@ use crate::report::Report;
 use crate::targets::Places;
 use crate::zipkin::Zipkin;
 
+/// The checks of a group.
+type Group = fn(&mut Report, &scene::Site<'_>) -> Result<()>;
+
 /// Runs all checks. The second Zipkin is a server that only this suite uses.
 ///
 /// # Errors
-/// If the first relay's port is taken.
+/// If the port that Zipkin has by default is taken.
 pub fn run(
     report: &mut Report,
     places: &Places,
     nodespan: &Path,
     zipkins: &[Zipkin; 2],
 ) -> Result<()> {
-    let relay = relay::Relay::start(zipkins[0].addr())?;
+    relay::start(zipkins[0].addr())?;
     let site = scene::Site {
         places,
         nodespan,
         zipkins,
     };
-    let groups: [(&str, fn(&mut Report, &scene::Site<'_>) -> Result<()>); 5] = [
+    let groups: [(&str, Group); 5] = [
         ("several/", several::run),
         ("seeds/", seeds::run),
         ("wrong-files/", wrong::run),
@@ -50,6 +53,5 @@ pub fn run(
             report.result(&format!("{group}start"), Err(error));
         }
     }
-    drop(relay);
     Ok(())
 }

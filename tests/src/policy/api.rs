@@ -81,17 +81,17 @@ pub(super) fn run(report: &mut Report, site: &Site<'_>) -> Result<()> {
 }
 
 fn cli(nodespan: &Path, words: &[&str]) -> Result<String> {
-    children::run(
-        command([nodespan]).args(words),
-        Duration::from_secs(30),
-    )
+    children::run(command([nodespan]).args(words), Duration::from_secs(30))
 }
 
 /// All three resources are there.
 fn shown(nodespan: &impl Fn(&[&str]) -> Result<String>) -> Result<()> {
     for (words, says) in [
         (&["get", "meshes", "-o", "json"][..], "\"main\""),
-        (&["get", "traffic-trace", "all", "-o", "yaml"], "backend: main"),
+        (
+            &["get", "traffic-trace", "all", "-o", "yaml"],
+            "backend: main",
+        ),
         (&["get", "dataplanes"], "policy-api-1"),
     ] {
         let said = nodespan(words)?;

@@ -145,7 +145,10 @@ impl Node {
 
 /// The ledger's line at the end of a log.
 pub(super) fn last_account(said: &str) -> Result<&str> {
-    let line = said.lines().rev().find(|line| line.contains(" exchanges = "));
+    let line = said
+        .lines()
+        .rev()
+        .find(|line| line.contains(" exchanges = "));
     line.context("no account at the end of the log")
 }
 

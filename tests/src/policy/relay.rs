@@ -13,30 +13,25 @@ const ZIPKIN: u16 = 9411;
 /// The port of a Jaeger agent for compact thrift.
 const JAEGER: u16 = 6831;
 
-/// Port 9411 of this machine, passed on to a server elsewhere. Its threads
-/// live as long as the suite.
-#[derive(Debug)]
-pub(super) struct Relay(());
-
-impl Relay {
-    pub(super) fn start(to: SocketAddr) -> Result<Self> {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, ZIPKIN))
-            .with_context(|| format!("port {ZIPKIN}"))?;
-        thread::spawn(move || {
-            for near in listener.incoming().flatten() {
-                // A connection that cannot be passed on is closed.
-                let Ok(far) = TcpStream::connect(to) else {
-                    continue;
-                };
-                let ends = (near.try_clone(), far.try_clone());
-                thread::spawn(move || copy(near, far));
-                if let (Ok(near), Ok(far)) = ends {
-                    thread::spawn(move || copy(far, near));
-                }
+/// Passes port 9411 of this machine on to a server elsewhere, for as long as
+/// the suite lives.
+pub(super) fn start(to: SocketAddr) -> Result<()> {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, ZIPKIN))
+        .with_context(|| format!("port {ZIPKIN}"))?;
+    thread::spawn(move || {
+        for near in listener.incoming().flatten() {
+            // A connection that cannot be passed on is closed.
+            let Ok(far) = TcpStream::connect(to) else {
+                continue;
+            };
+            let ends = (near.try_clone(), far.try_clone());
+            thread::spawn(move || copy(near, far));
+            if let (Ok(near), Ok(far)) = ends {
+                thread::spawn(move || copy(far, near));
             }
-        });
-        Ok(Self(()))
-    }
+        }
+    });
+    Ok(())
 }
 
 fn copy(mut from: TcpStream, mut to: TcpStream) {

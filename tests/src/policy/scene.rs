@@ -159,7 +159,8 @@ pub(super) fn until_traced(zipkin: &Zipkin, server: &Server, service: &str) -> R
 pub(super) fn mesh(backends: &[(&str, &str)]) -> String {
     let mut text = "type: Mesh\nname: default\ntracing:\n  backends:\n".to_owned();
     for (name, url) in backends {
-        text += &format!("  - {{name: {name}, type: zipkin, sampling: 100, conf: {{url: '{url}'}}}}\n");
+        text +=
+            &format!("  - {{name: {name}, type: zipkin, sampling: 100, conf: {{url: '{url}'}}}}\n");
     }
     text
 }

@@ -47,10 +47,7 @@ pub(super) fn run(report: &mut Report, site: &Site<'_>) -> Result<()> {
     for (file, text) in [
         (
             "mesh.yaml",
-            mesh(&[
-                ("wide", &wide.spans_url()),
-                ("narrow", &narrow.spans_url()),
-            ]),
+            mesh(&[("wide", &wide.spans_url()), ("narrow", &narrow.spans_url())]),
         ),
         ("all.yaml", policy("all", "kuma.io/service: '*'", "wide")),
         (
@@ -102,12 +99,12 @@ pub(super) fn run(report: &mut Report, site: &Site<'_>) -> Result<()> {
     report.check("several/http-calls-tcp", || {
         both(&asked.to_tcp, &[SHOP], &[])
     });
-    report.check("several/no-dataplane", || {
-        both(&asked.stranger, &[], &[])
-    });
+    report.check("several/no-dataplane", || both(&asked.stranger, &[], &[]));
     report.check("several/reasons", || reasons(&agent));
     let stopped = agent.stop();
-    report.check("several/ledger-at-end", || stopped.map(|()| Verdict::Passed));
+    report.check("several/ledger-at-end", || {
+        stopped.map(|()| Verdict::Passed)
+    });
     report.check("several/no-strangers", || {
         only(wide, &asked, &[SHOP], &[ORDERS, BOOKS])?;
         only(narrow, &asked, &[ORDERS, BOOKS], &[SHOP])?;
@@ -166,7 +163,8 @@ fn only(zipkin: &Zipkin, asked: &Asked, may: &[&str], must_not: &[&str]) -> Resu
     let services = zipkin.json("/api/v2/services")?;
     let knows = |service: &&&str| {
         let all = services.as_array().into_iter().flatten();
-        all.filter_map(Value::as_str).any(|known| known == **service)
+        all.filter_map(Value::as_str)
+            .any(|known| known == **service)
     };
     let missing = may.iter().find(|service| !knows(service));
     ensure!(missing.is_none(), "no {missing:?} in {services}");
