@@ -60,7 +60,11 @@ pub fn balances(nodespan: &Path) -> Result<Verdict> {
     Ok(Verdict::Passed)
 }
 
-fn imbalance(ledger: &Value) -> Result<()> {
+/// The account that does not add up, if one does not.
+///
+/// # Errors
+/// It.
+pub(crate) fn imbalance(ledger: &Value) -> Result<()> {
     let sum = |place: &str| -> u64 {
         let by_reason = ledger.pointer(place).and_then(Value::as_object);
         by_reason

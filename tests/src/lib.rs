@@ -28,6 +28,7 @@ pub mod origin;
 pub mod past;
 pub mod pcap;
 pub mod policies;
+pub mod policy;
 pub mod raw;
 pub mod replay;
 pub mod report;

@@ -126,6 +126,26 @@ impl Zipkin {
         traces.iter().map(read).collect()
     }
 
+    /// All traces of the last hour, as far as there are not more than 10,000.
+    ///
+    /// # Errors
+    /// If the answer is not understood.
+    pub fn all_traces(&self) -> Result<Vec<Vec<Span>>> {
+        let all = self.json("/api/v2/traces?limit=10000&lookback=3600000")?;
+        let all = all.as_array().context("traces are a list")?;
+        all.iter().map(read).collect()
+    }
+
+    /// The answer to a question of the API.
+    ///
+    /// # Errors
+    /// If there is none.
+    pub fn json(&self, path: &str) -> Result<Value> {
+        let (status, answer) = self.get(path)?;
+        ensure!(status == 200, "Zipkin answered {status}: {answer}");
+        serde_json::from_str(&answer).context("Zipkin's answer")
+    }
+
     /// Waits until a trace has `count` spans; what it has after that time.
     ///
     /// # Errors

@@ -93,17 +93,29 @@ impl Test {
         for suite in suites {
             let binary =
                 build::binary(workspace, suite.package, suite.binary, true, Some(&objects))?;
+            let kernels: &[Kernel] = &self.kernel.0;
+            let second_zipkin = match suite.place {
+                Place::OneGuest(kernel) if kernels.contains(&kernel) => {
+                    let start = || Zipkin::start(0, None);
+                    Some(sh::step("starting another Zipkin", start)?)
+                }
+                _ => None,
+            };
             let site = Site {
                 binary,
                 agent: agent.clone(),
                 zipkin: &zipkin,
                 jaeger: &jaeger,
+                second_zipkin,
                 out: out.clone(),
             };
-            let kernels: &[Kernel] = &self.kernel.0;
             match suite.place {
                 Place::Host => suite::on_host(suite, &site, tally)?,
                 Place::Guest => suite::in_guests(suite, &site, kernels, tally)?,
+                Place::OneGuest(kernel) if kernels.contains(&kernel) => {
+                    suite::in_guests(suite, &site, &[kernel], tally)?;
+                }
+                Place::OneGuest(_) => {}
             }
         }
         Ok(())

@@ -31,13 +31,17 @@ pub(super) enum Place {
     Host,
     /// In a guest of each kernel.
     Guest,
+    /// In a guest of this kernel, if it is one of those that are asked for:
+    /// what it shows is not the kernel's to decide.
+    OneGuest(Kernel),
 }
 
 /// A program that prints `ok NAME`, `not ok NAME: why` or `skip NAME: why`
 /// for each of its checks. It gets `--out DIR`, in a guest also `--kernel K`,
 /// and in its environment `NODESPAN_BIN`, `NODESPAN_ENVOY`, and the servers for
 /// all suites of a run: `NODESPAN_ZIPKIN` (a URL) and `NODESPAN_JAEGER`
-/// ([`Jaeger::places`]).
+/// ([`Jaeger::places`]). In one guest it also gets `NODESPAN_ZIPKIN_2`, a server
+/// that no other suite sends to.
 #[derive(Debug)]
 pub(super) struct Suite {
     pub(super) package: &'static str,
@@ -57,6 +61,11 @@ pub(super) const SUITES: &[Suite] = &[
         binary: "guest-suite",
         place: Place::Guest,
     },
+    Suite {
+        package: "nodespan-tests",
+        binary: "policy-suite",
+        place: Place::OneGuest(Kernel::V6_12),
+    },
 ];
 
 /// Guests at a time. Each uses about one processor.
@@ -72,6 +81,8 @@ pub(super) struct Site<'a> {
     pub(super) agent: PathBuf,
     pub(super) zipkin: &'a Zipkin,
     pub(super) jaeger: &'a Jaeger,
+    /// For a suite that needs two.
+    pub(super) second_zipkin: Option<Zipkin>,
     pub(super) out: PathBuf,
 }
 
@@ -163,7 +174,7 @@ fn attend(site: &Site<'_>, kernel: Kernel, run: &Arc<Mutex<Run>>) -> Result<i32>
         "--out".into(),
         out.clone().into_os_string(),
     ];
-    Guest::new(kernel)
+    let mut guest = Guest::new(kernel)
         .with_net()
         .share(&out)
         .timeout(TIMEOUT)
@@ -172,8 +183,11 @@ fn attend(site: &Site<'_>, kernel: Kernel, run: &Arc<Mutex<Run>>) -> Result<i32>
         .env("NODESPAN_ENVOY", servers::find(&Cache::open()?)?.envoy)
         .env("NODESPAN_ZIPKIN", site.zipkin.url_from_guest())
         .env("NODESPAN_JAEGER", site.jaeger.places_from_guest())
-        .output(Output::Sink(Arc::new(sink)))
-        .run(&command)
+        .output(Output::Sink(Arc::new(sink)));
+    if let Some(second) = &site.second_zipkin {
+        guest = guest.env("NODESPAN_ZIPKIN_2", second.url_from_guest());
+    }
+    guest.run(&command)
 }
 
 /// One suite's run in one place.
