@@ -171,7 +171,10 @@ fn by_policy(
     };
     // It may begin to listen where a Dataplane says.
     let (selected, inbound) = found.ok_or(NotTraced::once(NotSelected::NoDataplane))?;
-    let route = route(&selected)?;
+    let route = route(&selected).map_err(|not| NotTraced {
+        forever: not.forever && !members.has_several(known.key),
+        ..not
+    })?;
     let protocol = match began.side {
         Side::Server => inbound
             .or_else(|| listener(&selected, began.local?.port))

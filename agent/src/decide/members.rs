@@ -25,6 +25,8 @@ pub(super) struct Members {
 #[derive(Debug)]
 struct Member {
     selected: Option<Arc<Selected>>,
+    /// It listens for other Dataplanes, too.
+    several: bool,
     /// Until then nobody need look where it listens.
     until: MonoNanos,
     /// The name that `identify` gave it, and the one that its Dataplane gives.
@@ -50,9 +52,22 @@ impl Members {
         listens: &[SocketAddr],
         now: MonoNanos,
     ) {
-        let found = listens.iter().find_map(|at| policies.listening_at(*at));
-        let selected = found.map(|(selected, _)| Arc::clone(selected));
-        self.insert(key, selected, now);
+        let mut found = listens
+            .iter()
+            .filter_map(|at| policies.listening_at(*at))
+            .map(|(selected, _)| selected);
+        let first = found.next();
+        let several = found.any(|other| first.is_some_and(|first| !Arc::ptr_eq(first, other)));
+        self.insert(key, first.map(Arc::clone), now);
+        if let Some(member) = self.known.get_mut(&key) {
+            member.several = several;
+        }
+    }
+
+    /// Whether what is true of one Dataplane of a workload need not be true of
+    /// all that it serves.
+    pub(super) fn has_several(&self, key: WorkloadKey) -> bool {
+        self.known.get(&key).is_some_and(|member| member.several)
     }
 
     /// The Dataplane of a workload that serves a request at this address, and
@@ -129,6 +144,7 @@ impl Members {
         }
         let member = Member {
             selected,
+            several: false,
             until: MonoNanos(now.0.saturating_add(AGAIN)),
             names: None,
         };

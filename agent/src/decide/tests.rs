@@ -314,6 +314,25 @@ fn selectors_narrow_what_policies_choose() {
 }
 
 #[test]
+fn who_serves_two_dataplanes_is_not_ignored_for_one_of_them() {
+    let mut decider = decider();
+    let (typo, web) = ("10.0.0.4:80", "10.0.0.1:8080");
+    let learn = |decider: &mut Decider, addresses: &[&str]| {
+        let addresses: Vec<_> = addresses.iter().map(|at| at.parse().unwrap()).collect();
+        decider.learn(process().key, &addresses, MonoNanos(1));
+    };
+    let of = |decider: &mut Decider, local| {
+        choose(decider, &process(), Side::Server, local, "192.0.2.1:4000")
+    };
+    let unknown = NotSelected::UnknownBackend;
+    learn(&mut decider, &[typo]);
+    assert_eq!(of(&mut decider, typo), Err((unknown, true)));
+    learn(&mut decider, &[typo, web]);
+    assert_eq!(of(&mut decider, typo), Err((unknown, false)));
+    assert!(of(&mut decider, web).is_ok());
+}
+
+#[test]
 fn who_cannot_be_named_is_not_ignored_for_good() {
     let mut decider = Decider::new(Arc::new(Plan {
         selection: Selection {
