@@ -54,7 +54,7 @@ const ROUTES: &[Route] = &[
     },
     Route {
         name: "snat",
-        calls: 20,
+        calls: 100,
         carries: Carries::SingleB3,
     },
     Route {

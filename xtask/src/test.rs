@@ -64,11 +64,6 @@ impl Test {
 
     /// What needs the BPF toolchain, guests and real servers.
     fn slow(&self, workspace: &Workspace, tally: &mut Tally) -> Result<()> {
-        // A workspace without the kernel programs has nothing to show here.
-        if !build::has_kernel_programs(workspace) {
-            eprintln!("[xtask] no kernel programs yet: their tests are left out");
-            return Ok(());
-        }
         setup::ensure(&Part::all())?;
         if !self.suites_only {
             tally.check("kernel programs without warnings", || {
