@@ -305,7 +305,7 @@ fn a_pipe_gives_what_it_has_and_says_so() {
         let end = source.drain(100, &mut sink).unwrap();
         assert_eq!((end, count), (Drained::End { truncated: false }, 3));
         // A file has all that it will ever have.
-        std::fs::write(&path.with_extension("file"), &file).unwrap();
+        std::fs::write(path.with_extension("file"), &file).unwrap();
         let mut source = PcapSource::open(&path.with_extension("file"), Observe::Server).unwrap();
         assert!(source.pipe().is_none());
         let end = source.drain(100, &mut |_| {}).unwrap();
