@@ -1,9 +1,11 @@
 //! `nodespan replay`: the same pipeline over a packet capture.
 
+use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 use std::time::Instant;
 
 use hashbrown::HashSet;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::args::ReplayArgs;
 use super::load::{Source, Typed};
@@ -21,6 +23,12 @@ use crate::units::MonoNanos;
 const BUDGET: usize = 1024;
 /// Nanoseconds of capture time between looks for idle connections.
 const EXPIRY: u64 = 5_000_000_000;
+
+/// From one look at the clock to the next while a pipe has nothing to read.
+const PATIENCE: Timespec = Timespec {
+    tv_sec: 0,
+    tv_nsec: 100_000_000,
+};
 
 /// Reads the capture to its end.
 pub(super) fn run(args: &ReplayArgs) -> Result<(), RunError> {
@@ -85,8 +93,13 @@ pub(super) fn run(args: &ReplayArgs) -> Result<(), RunError> {
             // Lets the workers send what is ready.
             tokio::task::yield_now().await;
             match drained {
-                Ok(Drained::More) if pipeline.stopped() => break Ok(false),
+                Ok(Drained::More | Drained::Dry) if pipeline.stopped() => break Ok(false),
                 Ok(Drained::More) => {}
+                Ok(Drained::Dry) => {
+                    while !readable(packets.pipe()).await {
+                        hand_over(&mut pipeline, &mut outputs, now);
+                    }
+                }
                 Ok(Drained::End { truncated }) => break Ok(truncated),
                 // What came before the damage is as good as ever.
                 Err(error) => break Err(error),
@@ -107,6 +120,26 @@ pub(super) fn run(args: &ReplayArgs) -> Result<(), RunError> {
         }
         Ok(())
     })
+}
+
+/// Whether a read would not wait, now or within [`PATIENCE`]; meanwhile workers
+/// and pollers run. Where that cannot be told the read has to find out.
+async fn readable(pipe: Option<BorrowedFd<'_>>) -> bool {
+    let ready = |pipe: &dyn AsFd, limit: &Timespec| {
+        let pipe = pipe.as_fd();
+        let found = poll(&mut [PollFd::new(&pipe, PollFlags::IN)], Some(limit));
+        !matches!(found, Ok(0) | Err(rustix::io::Errno::INTR))
+    };
+    let Some(pipe) = pipe else { return true };
+    if ready(&pipe, &Timespec::default()) {
+        return true;
+    }
+    let Ok(pipe) = pipe.try_clone_to_owned() else {
+        return true;
+    };
+    tokio::task::spawn_blocking(move || ready(&pipe, &PATIENCE))
+        .await
+        .unwrap_or(true)
 }
 
 /// What of a capture no span can tell of, if there is any: without it nobody

@@ -92,6 +92,33 @@ impl Jaeger {
         Ok(spans)
     }
 
+    /// The share that it tells a service's samplers to take, if it tells one.
+    ///
+    /// # Errors
+    /// If the answer is not understood.
+    pub fn rate(&self, service: &str) -> Result<Option<f64>> {
+        let path = format!("/sampling?service={service}");
+        let answer = Api::new(self.at("sampling")?)?.get(&path)?;
+        let answer = answer.context("no strategy")?;
+        Ok(answer["probabilisticSampling"]["samplingRate"].as_f64())
+    }
+
+    /// URLs of the spans of a service, at most 1500 traces.
+    ///
+    /// # Errors
+    /// If the answer is not understood.
+    pub fn urls(&self, service: &str) -> Result<Vec<String>> {
+        let path = format!("/api/traces?service={service}&limit=1500");
+        let answer = self.query.get(&path)?.context("no traces")?;
+        let tags = list(&answer["data"])
+            .flat_map(|trace| list(&trace["spans"]))
+            .flat_map(|span| list(&span["tags"]))
+            .filter(|tag| tag["key"] == "http.url");
+        Ok(tags
+            .filter_map(|tag| tag["value"].as_str().map(str::to_owned))
+            .collect())
+    }
+
     /// Which services called which until now, since `lookback` ago.
     ///
     /// # Errors

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, anyhow, ensure};
 
 use crate::answer::Answer;
 use crate::compare::same;
@@ -20,6 +20,7 @@ use crate::wait;
 use crate::zipkin::Zipkin;
 
 pub mod api;
+pub mod asked;
 pub mod fields;
 pub mod jaeger;
 pub mod links;
@@ -67,6 +68,25 @@ pub fn run(report: &mut Report, nodespan: &Path, servers: Result<Servers>, out: 
     report.check("backends/jaeger/remote-sampling", || {
         sampling::follows_the_file(&servers.jaeger)
     });
+    // It waits for a minute, beside the others; nobody else writes Jaeger's
+    // file meanwhile.
+    let asked = "backends/jaeger/remote-sampling-agent";
+    std::thread::scope(|scope| {
+        let running = report
+            .wants(asked)
+            .then(|| scope.spawn(|| asked::follows_the_file(nodespan, &servers.jaeger, out)));
+        rows(report, nodespan, &servers, out);
+        if let Some(running) = running {
+            let result = running
+                .join()
+                .unwrap_or_else(|_| Err(anyhow!("it panicked")));
+            report.result(asked, result);
+        }
+    });
+}
+
+/// The checks of each row.
+fn rows(report: &mut Report, nodespan: &Path, servers: &Servers, out: &Path) {
     for row in ROWS {
         for kind in [Ids::Own, Ids::Shared, Ids::OneService] {
             if kind.shared() && !row.shared {
@@ -78,7 +98,7 @@ pub fn run(report: &mut Report, nodespan: &Path, servers: Result<Servers>, out: 
             }
             let run = Run {
                 row,
-                servers: &servers,
+                servers,
                 name: name.replace('/', "-"),
                 kind,
                 out,

@@ -140,20 +140,20 @@ impl Asks {
 }
 
 /// Jaeger's file, which is as it was when this is dropped.
-struct Strategies {
+pub(super) struct Strategies {
     file: PathBuf,
     before: String,
 }
 
 impl Strategies {
-    fn of(jaeger: &Jaeger) -> Result<Self> {
+    pub(super) fn of(jaeger: &Jaeger) -> Result<Self> {
         let file = jaeger.strategies()?;
         let before = fs::read_to_string(&file).with_context(|| file.display().to_string())?;
         Ok(Self { file, before })
     }
 
     /// Says this of a service, and of all others what was said before.
-    fn write(&self, service: &str, mut strategy: Value) -> Result<()> {
+    pub(super) fn write(&self, service: &str, mut strategy: Value) -> Result<()> {
         let mut all: Value = serde_json::from_str(&self.before)?;
         strategy["service"] = service.into();
         all["service_strategies"] = json!([strategy]);

@@ -69,9 +69,12 @@ impl Classic {
         budget: usize,
         into: &mut impl Take,
     ) -> Result<Stopped, PcapError> {
-        for _ in 0..budget {
+        for taken in 0..budget {
             let mut record = input.record(|header| self.captured(header));
             if record.is_none() {
+                if taken > 0 && input.waits {
+                    return Ok(Stopped::Dry);
+                }
                 if let Some(end) = self.fill(input)? {
                     return Ok(end);
                 }

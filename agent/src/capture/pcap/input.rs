@@ -18,6 +18,8 @@ const PART: usize = 1024 * 1024;
 #[derive(Debug)]
 pub(super) struct Input<R> {
     source: Source<R>,
+    /// Whoever writes the file may take a while: it is a pipe.
+    pub(super) waits: bool,
     buffer: Buffer,
     start: usize,
     end: usize,
@@ -59,7 +61,13 @@ impl Input<File> {
     pub(super) fn open(file: File) -> Self {
         match Leased::new(file) {
             Ok(leased) => Self::of(Source::Leased(leased)),
-            Err(file) => Self::new(file),
+            Err(file) => {
+                let waits = file.metadata().is_ok_and(|about| !about.is_file());
+                Self {
+                    waits,
+                    ..Self::new(file)
+                }
+            }
         }
     }
 }
@@ -72,10 +80,19 @@ impl<R: Read> Input<R> {
     const fn of(source: Source<R>) -> Self {
         Self {
             source,
+            waits: false,
             buffer: Buffer::Own(Vec::new()),
             start: 0,
             end: 0,
             base: 0,
+        }
+    }
+
+    /// The pipe, if it is one.
+    pub(super) const fn pipe(&self) -> Option<&R> {
+        match &self.source {
+            Source::Reader(source) if self.waits => Some(source),
+            _ => None,
         }
     }
 

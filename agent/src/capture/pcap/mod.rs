@@ -43,6 +43,7 @@ pub mod write;
 use std::fs::File;
 use std::io::Read;
 use std::net::IpAddr;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;
 
 pub use counters::Counters;
@@ -71,6 +72,9 @@ pub struct PcapSource<R> {
 pub enum Drained {
     /// The budget is used up, the capture is not.
     More,
+    /// What has come out of a pipe is used up: the next drain waits for
+    /// whoever writes it. Only [`PcapSource::open`]ed pipes have this.
+    Dry,
     /// All was read.
     End {
         /// The last record of the file is cut short, or a damaged one came
@@ -83,6 +87,12 @@ impl PcapSource<File> {
     /// Opens a capture file.
     pub fn open(path: &Path, observe: Observe) -> Result<Self, PcapError> {
         Self::of(Input::open(File::open(path)?), observe)
+    }
+
+    /// The pipe that is read, if it is one.
+    #[must_use]
+    pub fn pipe(&self) -> Option<BorrowedFd<'_>> {
+        self.reader.pipe().map(AsFd::as_fd)
     }
 }
 
@@ -119,6 +129,7 @@ impl<R: Read> PcapSource<R> {
         let stopped = self.reader.read(budget, &mut Tracking { tracker, sink });
         let end = match stopped {
             Ok(Stopped::Budget) => return Ok(Drained::More),
+            Ok(Stopped::Dry) => return Ok(Drained::Dry),
             Ok(Stopped::End { truncated }) => Drained::End { truncated },
             Err(_) => Drained::End { truncated: true },
         };

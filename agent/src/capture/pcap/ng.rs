@@ -84,7 +84,10 @@ impl Ng {
         budget: usize,
         into: &mut impl Take,
     ) -> Result<Stopped, PcapError> {
-        for _ in 0..budget {
+        for taken in 0..budget {
+            if taken > 0 && input.waits && !self.has_block(input) {
+                return Ok(Stopped::Dry);
+            }
             let have = input.want(BLOCK_HEAD)?;
             if have < BLOCK_HEAD {
                 let truncated = have > 0;
@@ -115,6 +118,13 @@ impl Ng {
             }
         }
         Ok(Stopped::Budget)
+    }
+
+    /// Whether the window holds the next block.
+    fn has_block<R: Read>(&self, input: &Input<R>) -> bool {
+        let window = input.window();
+        let length = Fields::new(self.big_endian, window).word(4) as usize;
+        window.len() >= length.max(BLOCK_HEAD)
     }
 
     /// Reads a block with a packet or an interface.

@@ -36,6 +36,8 @@ pub(super) trait Take {
 pub(super) enum Stopped {
     /// The budget is used up.
     Budget,
+    /// What has come out of a pipe is used up.
+    Dry,
     /// The file ends here.
     End {
         /// Its last record is not whole.
@@ -74,6 +76,11 @@ impl<R: Read> Reader<R> {
             _ => Format::Classic(Classic::open(&mut input, magic)?),
         };
         Ok(Self { input, format })
+    }
+
+    /// The pipe that is read, if it is one.
+    pub(super) const fn pipe(&self) -> Option<&R> {
+        self.input.pipe()
     }
 
     /// Hands out what the next `budget` records bring.

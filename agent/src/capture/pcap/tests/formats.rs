@@ -1,5 +1,7 @@
 //! Files: both formats, byte orders, clocks, damage.
 
+use std::io::Write as _;
+
 use super::*;
 
 /// Frames of a request and a response.
@@ -266,4 +268,47 @@ fn a_reader_that_gives_single_bytes() {
     let mut source = PcapSource::from_reader(Slow(&file), Observe::Server).unwrap();
     let end = source.drain(10, &mut |_| count += 1).unwrap();
     assert_eq!((end, count), (Drained::End { truncated: false }, 3));
+}
+
+#[test]
+fn a_pipe_gives_what_it_has_and_says_so() {
+    let order = Order::Little;
+    let frames = frames();
+    let ng = frames.iter().map(|frame| enhanced(order, 0, 0, frame));
+    let ng = [section(order), interface(order, 1, &[])]
+        .into_iter()
+        .chain(ng)
+        .collect::<Vec<_>>()
+        .concat();
+    for file in [classic(order, 0xa1b2_c3d4, 1, &frames), ng] {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("pipe");
+        let mode = rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR;
+        let fifo = rustix::fs::FileType::Fifo;
+        rustix::fs::mknodat(rustix::fs::CWD, &path, fifo, mode, 0).unwrap();
+        let mut writer = std::fs::OpenOptions::new()
+            .read(true)
+            .write(true)
+            .open(&path)
+            .unwrap();
+        // All but a piece of the last record.
+        let (first, rest) = file.split_at(file.len() - 5);
+        writer.write_all(first).unwrap();
+        let mut source = PcapSource::open(&path, Observe::Server).unwrap();
+        assert!(source.pipe().is_some());
+        let mut count = 0;
+        let mut sink = |_: Record<'_>| count += 1;
+        assert_eq!(source.drain(100, &mut sink).unwrap(), Drained::Dry);
+        writer.write_all(rest).unwrap();
+        assert_eq!(source.drain(100, &mut sink).unwrap(), Drained::Dry);
+        drop(writer);
+        let end = source.drain(100, &mut sink).unwrap();
+        assert_eq!((end, count), (Drained::End { truncated: false }, 3));
+        // A file has all that it will ever have.
+        std::fs::write(path.with_extension("file"), &file).unwrap();
+        let mut source = PcapSource::open(&path.with_extension("file"), Observe::Server).unwrap();
+        assert!(source.pipe().is_none());
+        let end = source.drain(100, &mut |_| {}).unwrap();
+        assert_eq!(end, Drained::End { truncated: false });
+    }
 }
