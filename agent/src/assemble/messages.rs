@@ -56,7 +56,7 @@ impl Connection {
         exchange.minor_version = head.minor;
         exchange.lenient = head.lenient;
         exchange.text.set(texts(head));
-        sink.hold(exchange.text.all().len());
+        sink.hold(exchange.text.len());
         sink.counters.began += 1;
         if !sink.options.only_finished {
             tell(&began, head, sink, out);

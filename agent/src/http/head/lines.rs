@@ -9,7 +9,6 @@ const BLOCK: usize = 32;
 /// section 2.2).
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Lines<'a> {
-    bytes: &'a [u8],
     /// What is behind the lines so far.
     rest: &'a [u8],
 }
@@ -17,7 +16,7 @@ pub(super) struct Lines<'a> {
 impl<'a> Lines<'a> {
     #[inline(always)]
     pub(super) const fn new(bytes: &'a [u8]) -> Self {
-        Self { bytes, rest: bytes }
+        Self { rest: bytes }
     }
 
     /// What is behind the lines so far.
@@ -42,52 +41,43 @@ impl<'a> Lines<'a> {
     /// Passes over the next line; `None` if its end is not there.
     #[inline(always)]
     pub(super) fn pass(&mut self) -> Option<()> {
-        self.skip(self.feed()? + 1)
+        let mut rest = self.rest;
+        loop {
+            let Some((block, behind)) = rest.split_first_chunk() else {
+                self.rest = behind_late_feed(rest)?;
+                return Some(());
+            };
+            let feeds = feeds(block);
+            if feeds != 0 {
+                self.rest = rest.get(feeds.trailing_zeros() as usize + 1..)?;
+                return Some(());
+            }
+            rest = behind;
+        }
     }
 
     /// Passes over the next line, and gives it without its LF, from its byte
     /// number `from` on; `None` if its LF is not there, or before that byte.
     #[inline(always)]
     pub(super) fn next_from(&mut self, from: usize) -> Option<&'a [u8]> {
-        let (line, behind) = self.rest.split_at_checked(self.feed()?)?;
-        self.rest = behind.get(1..)?;
-        line.get(from..)
+        let before = self.rest;
+        self.pass()?;
+        before.get(from..before.len() - self.rest.len() - 1)
     }
+}
 
-    /// Bytes of the lines so far, their ends included.
-    #[inline(always)]
-    pub(super) const fn passed(&self) -> usize {
-        self.bytes.len() - self.rest.len()
-    }
-
-    /// Where the next LF is.
-    #[inline(always)]
-    fn feed(&self) -> Option<usize> {
-        let mut at = 0;
-        while let Some(block) = self.rest.get(at..)?.first_chunk() {
-            let feeds = feeds(block);
-            if feeds != 0 {
-                return Some(at + feeds.trailing_zeros() as usize);
-            }
-            at += BLOCK;
+/// What is behind the LF in fewer bytes than a block.
+#[inline(never)]
+fn behind_late_feed(bytes: &[u8]) -> Option<&[u8]> {
+    let at = match (bytes.first_chunk(), bytes.last_chunk()) {
+        (Some(first), Some(last)) => {
+            // The last ones overlap the first.
+            let feeds = feeds_of(first) | feeds_of(last) << (bytes.len() - 16);
+            (feeds != 0).then(|| feeds.trailing_zeros() as usize)
         }
-        self.late_feed(at)
-    }
-
-    /// The same from a place on behind which there is no whole block.
-    #[inline(never)]
-    fn late_feed(&self, at: usize) -> Option<usize> {
-        let rest = self.rest.get(at..)?;
-        match self.bytes.last_chunk() {
-            Some(last) => {
-                // Looks once more at bytes before.
-                let feeds = u64::from(feeds(last)) >> (BLOCK - rest.len());
-                (feeds != 0).then(|| at + feeds.trailing_zeros() as usize)
-            }
-            // Shorter than any usual head.
-            None => Some(at + rest.iter().position(|&byte| byte == b'\n')?),
-        }
-    }
+        _ => bytes.iter().position(|&byte| byte == b'\n'),
+    };
+    bytes.get(at? + 1..)
 }
 
 /// A bit for each LF.
@@ -96,20 +86,26 @@ fn feeds(block: &[u8; BLOCK]) -> u32 {
     let (parts, _) = block.as_chunks();
     let mut feeds = 0;
     for (place, part) in parts.iter().enumerate() {
-        let equal = vector(part).simd_eq(i8x16::splat(b'\n'.cast_signed()));
-        feeds |= equal.to_bitmask() << (16 * place);
+        feeds |= feeds_of(part) << (16 * place);
     }
     feeds
+}
+
+#[inline(always)]
+fn feeds_of(part: &[u8; 16]) -> u32 {
+    let equal = vector(part).simd_eq(i8x16::splat(b'\n'.cast_signed()));
+    equal.to_bitmask()
 }
 
 /// How many visible ASCII characters come first. (DEL counts as visible.)
 /// `None` if bytes are too few to look at them together.
 #[inline(always)]
 pub(super) fn word(bytes: &[u8]) -> Option<usize> {
-    match invisible(bytes.first_chunk()?) {
-        0 => long_word(bytes),
-        others => Some(others.trailing_zeros() as usize),
-    }
+    let len = match invisible(bytes.first_chunk()?) {
+        0 => long_word(bytes)?,
+        others => others.trailing_zeros() as usize,
+    };
+    Some(len)
 }
 
 #[inline(never)]
@@ -156,7 +152,7 @@ mod tests {
                 let wanted = line.strip_suffix(b"\n");
                 prop_assert_eq!(lines.next_from(0), wanted);
                 passed += wanted.map_or(0, |_| line.len());
-                prop_assert_eq!(lines.passed(), passed);
+                prop_assert_eq!(lines.rest(), &bytes[passed..]);
             }
             prop_assert_eq!(lines.next_from(0), None);
         }

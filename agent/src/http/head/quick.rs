@@ -15,13 +15,15 @@ use crate::http::context::{Name, Order};
 #[inline(always)]
 pub(super) fn request(bytes: &[u8], order: Order) -> Option<RequestHead<'_>> {
     let (method, target, minor, behind) = request_line(bytes)?;
-    let mut lines = Lines::new(bytes);
-    lines.skip(bytes.len() - behind.len())?;
+    let mut lines = Lines::new(behind);
     let mut fields = Fields::default();
     loop {
         let folded = lines.peek().map_or(0, four);
+        if folded == X_B3 {
+            b3(&mut lines, &mut fields)?;
+            continue;
+        }
         match folded {
-            X_B3 => b3(&mut lines, &mut fields)?,
             HOST if matches!(lines.peek(), Some([_, _, _, _, b':'])) => {
                 fields.take(Known::Text(Text::Host), host(&mut lines)?);
             }
@@ -35,7 +37,8 @@ pub(super) fn request(bytes: &[u8], order: Order) -> Option<RequestHead<'_>> {
         }
     }
     end(&mut lines)?;
-    Some(fields.request_head(method, target, minor, lines.passed(), order))
+    let len = bytes.len() - lines.rest().len();
+    Some(fields.request_head(method, target, minor, len, order))
 }
 
 /// A response head, if it is complete and plain.
@@ -63,7 +66,7 @@ pub(super) fn response(bytes: &[u8]) -> Option<ResponseHead> {
         match folded {
             CONT => content(&mut lines, &mut body)?,
             TRAN => lines = transfer_encoding(lines, &mut body)?,
-            _ if is_name(folded) => lines.pass()?,
+            _ if is_letter(folded) => lines.pass()?,
             _ => break,
         }
     }
@@ -73,7 +76,7 @@ pub(super) fn response(bytes: &[u8]) -> Option<ResponseHead> {
         minor,
         framing: body.said(),
         lenient: body.bad_length,
-        len: lines.passed(),
+        len: bytes.len() - lines.rest().len(),
     })
 }
 
@@ -148,7 +151,12 @@ const X_RE: u32 = four(b"x-re");
 /// before (RFC 9112 section 5.2), has no name, is rare, or is the end.)
 #[inline(always)]
 const fn is_name(folded: u32) -> bool {
-    (folded as u8).is_ascii_lowercase() && folded as u16 != B3 as u16
+    is_letter(folded) && folded as u16 != B3 as u16
+}
+
+#[inline(always)]
+const fn is_letter(folded: u32) -> bool {
+    (folded as u8).is_ascii_lowercase()
 }
 
 /// The empty line.
