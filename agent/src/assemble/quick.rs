@@ -13,9 +13,7 @@ use super::pairing::{Asks, Open};
 use super::sink::Sink;
 use super::stream::{Hidden, Phase, Stream};
 use crate::capture::{Record, Segment};
-use crate::http::head::{
-    Body, Framing, RequestHead, plain_request, plain_response, response_body,
-};
+use crate::http::head::{Body, Framing, RequestHead, plain_request, plain_response, response_body};
 use crate::units::{Direction, Side, WireId};
 
 /// What a connection waits for, if that is usual.
@@ -112,7 +110,7 @@ impl Connection {
             request: segment.seq,
         };
         began.context = head.context;
-        began.seed = seed(&head, segment.head);
+        began.seed = seed(&began.context, head.request_id, segment.head);
         began.owner = record.owner;
         began.pid = record.pid;
         began.local = self.local;
@@ -123,7 +121,7 @@ impl Connection {
         exchange.text.set(texts(&head));
         sink.hold(exchange.text.len());
         if !sink.options.only_finished {
-            tell(&exchange.began, &head, sink, out);
+            tell(&exchange.began, texts(&head), sink, out);
         }
         self.pairing.push_only(Open {
             exchange,

@@ -76,7 +76,9 @@ impl Exits {
             over = exit.retired && exit.held == 0;
             takers += 1;
         }
-        ledger.exchanges.copies.add(takers.saturating_sub(1));
+        if takers > 1 {
+            ledger.exchanges.copies.add(takers - 1);
+        }
         if over {
             self.close_idle();
         }

@@ -39,8 +39,22 @@ fn ids_and_decision(value: &[u8]) -> Option<Found> {
     ))
 }
 
-/// `x-b3-traceid` and its siblings.
+/// `x-b3-traceid` and its siblings, where all that came was read at once.
 #[inline(always)]
+pub(super) fn read(headers: &Headers<'_>) -> Found {
+    if headers.trace.is_none() && headers.span.is_none() {
+        return Found::bare(headers.sampled);
+    }
+    Found::with(
+        Format::B3Multi,
+        headers.trace,
+        headers.span,
+        None,
+        headers.sampled,
+    )
+}
+
+/// `x-b3-traceid` and its siblings.
 pub(super) fn multi(headers: &Headers<'_>) -> Found {
     let decision = if headers.get(Name::Flags) == Some(b"1") {
         Decision::Debug

@@ -220,18 +220,15 @@ impl<'a> Headers<'a> {
         self.seen & bit(name) != 0
     }
 
-    #[inline(always)]
     fn get(&self, name: Name) -> Option<&'a [u8]> {
         self.values.as_ref()?.get(name as usize).copied().flatten()
     }
 
-    #[inline(always)]
     fn trace(&self) -> Option<TraceId> {
         self.trace
             .or_else(|| self.get(Name::TraceId).and_then(hex::trace))
     }
 
-    #[inline(always)]
     fn span(&self) -> Option<SpanId> {
         self.span
             .or_else(|| self.get(Name::SpanId).and_then(hex::span))
@@ -243,6 +240,15 @@ impl Headers<'_> {
     #[must_use]
     #[inline(always)]
     pub fn context(&self, order: Order) -> TraceContext {
+        if self.values.is_none() {
+            let Found { ids, decision, .. } = b3::read(self);
+            return TraceContext { ids, decision };
+        }
+        self.of_values(order)
+    }
+
+    #[inline(never)]
+    fn of_values(&self, order: Order) -> TraceContext {
         let parent = bit(Name::ParentSpanId);
         match self.seen & !parent {
             0 => TraceContext::default(),
@@ -258,7 +264,6 @@ impl Headers<'_> {
         }
     }
 
-    #[inline(never)]
     fn of_several(&self, order: Order) -> TraceContext {
         let mut ids = None;
         let mut decision = Decision::Defer;

@@ -48,18 +48,14 @@ pub(super) fn response(bytes: &[u8]) -> Option<ResponseHead> {
     let start = lines.peek::<17>()?;
     let (version, rest) = start.split_first_chunk::<8>()?;
     let minor = minor_of(*version)?;
-    let (status, rest) = rest.split_first_chunk::<4>()?;
-    let status = match *status {
-        [b' ', a @ b'1'..=b'9', b @ b'0'..=b'9', c @ b'0'..=b'9'] => {
-            u16::from(a - b'0') * 100 + u16::from(b - b'0') * 10 + u16::from(c - b'0')
-        }
-        _ => return None,
-    };
-    if rest == b" OK\r\n" {
+    let status = if rest == b" 200 OK\r\n" {
         lines.skip(start.len())?;
+        200
     } else {
-        lines = any_reason(lines)?;
-    }
+        let (status, behind) = any_status(lines)?;
+        lines = behind;
+        status
+    };
     let mut body = BodyFields::default();
     loop {
         let folded = lines.peek().map_or(0, four);
@@ -111,15 +107,22 @@ fn any_method(line: &[u8]) -> Option<usize> {
     (len > 0 && method.iter().all(u8::is_ascii_alphabetic)).then_some(len)
 }
 
-/// A status line with another reason than `OK`.
+/// The status of any status line.
 #[inline(never)]
-fn any_reason(mut lines: Lines<'_>) -> Option<Lines<'_>> {
-    match lines.next_from(12)? {
+fn any_status(mut lines: Lines<'_>) -> Option<(u16, Lines<'_>)> {
+    let (status, reason) = lines.next_from(8)?.split_first_chunk::<4>()?;
+    let status = match *status {
+        [b' ', a @ b'1'..=b'9', b @ b'0'..=b'9', c @ b'0'..=b'9'] => {
+            u16::from(a - b'0') * 100 + u16::from(b - b'0') * 10 + u16::from(c - b'0')
+        }
+        _ => return None,
+    };
+    match reason {
         b"\r" | b"" => {}
         [b' ', reason @ ..] if is_reason(reason) => {}
         _ => return None,
     }
-    Some(lines)
+    Some((status, lines))
 }
 
 fn is_reason(reason: &[u8]) -> bool {
