@@ -153,6 +153,28 @@ impl Failure {
     }
 }
 
+/// Copies few bytes with few steps: two words that overlap make any length.
+#[inline(always)]
+fn copy(from: &[u8], to: &mut [u8]) {
+    match from.len() {
+        8..=16 => copy_ends::<8>(from, to),
+        4..=7 => copy_ends::<4>(from, to),
+        2..=3 => copy_ends::<2>(from, to),
+        _ => to.copy_from_slice(from),
+    }
+}
+
+/// Copies the first `N` bytes and the last, where there are as many.
+#[inline(always)]
+fn copy_ends<const N: usize>(from: &[u8], to: &mut [u8]) {
+    if let Some((from, to)) = from.first_chunk::<N>().zip(to.first_chunk_mut()) {
+        *to = *from;
+    }
+    if let Some((from, to)) = from.last_chunk::<N>().zip(to.last_chunk_mut()) {
+        *to = *from;
+    }
+}
+
 /// The few strings of the heads that leave the node, in one allocation.
 #[derive(Clone, Debug, Default)]
 pub struct Text {
@@ -203,9 +225,23 @@ impl Text {
             if !part.is_empty()
                 && let Some(place) = self.bytes.get_mut(end - part.len()..end)
             {
-                place.copy_from_slice(part);
+                copy(part, place);
             }
         }
+    }
+
+    /// Length of all strings together.
+    #[must_use]
+    #[inline]
+    pub const fn len(&self) -> usize {
+        let [.., end] = self.ends;
+        end as usize
+    }
+
+    /// Whether all are empty.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.len() == 0
     }
 
     /// All strings in one row: what is true of every byte of it is true of

@@ -10,6 +10,7 @@ use super::quick::texts;
 use super::sink::Sink;
 use super::stream::{Call, First, Hidden, Phase, Sizes};
 use crate::http::chunked::Chunks;
+use crate::http::context::TraceContext;
 use crate::http::head::{Body, RequestHead, ResponseHead, request_body, response_body};
 use crate::units::{ConnId, Direction, MonoNanos, Side, WireId};
 
@@ -56,10 +57,10 @@ impl Connection {
         exchange.minor_version = head.minor;
         exchange.lenient = head.lenient;
         exchange.text.set(texts(head));
-        sink.hold(exchange.text.all().len());
+        sink.hold(exchange.text.len());
         sink.counters.began += 1;
         if !sink.options.only_finished {
-            tell(&began, head, sink, out);
+            tell(&began, texts(head), sink, out);
         }
         self.pairing.push(Open {
             exchange,
@@ -341,7 +342,7 @@ impl Connection {
                 request: first.seq,
             },
             context: head.context,
-            seed: seed(head, bytes),
+            seed: seed(&head.context, head.request_id, bytes),
             owner: first.call.owner,
             pid: first.call.pid,
             local: self.local,
@@ -375,34 +376,35 @@ impl Connection {
     }
 }
 
-/// What a new trace id is made from.
+/// What a new trace id is made from: nothing if the context has ids.
 #[inline(always)]
-pub(super) fn seed(head: &RequestHead<'_>, bytes: &[u8]) -> Seed {
-    if head.context.ids.is_some() {
+pub(super) fn seed(context: &TraceContext, request_id: &[u8], head: &[u8]) -> Seed {
+    if context.ids.is_some() {
         Seed::Carried
     } else {
-        new_seed(head, bytes)
+        new_seed(request_id, head)
     }
 }
 
 #[inline(never)]
-fn new_seed(head: &RequestHead<'_>, bytes: &[u8]) -> Seed {
-    if head.request_id.is_empty() {
-        Seed::Head(SipHasher13::new().hash(bytes))
+fn new_seed(request_id: &[u8], head: &[u8]) -> Seed {
+    if request_id.is_empty() {
+        Seed::Head(SipHasher13::new().hash(head))
     } else {
-        let digest = sip128::SipHasher13::new().hash(head.request_id);
+        let digest = sip128::SipHasher13::new().hash(request_id);
         Seed::RequestId(digest.as_u128())
     }
 }
 
 /// Says that an exchange begins.
 #[inline(never)]
-pub(super) fn tell(began: &Began, head: &RequestHead<'_>, sink: &Sink, out: &mut Vec<Output>) {
+pub(super) fn tell(began: &Began, texts: [&[u8]; 5], sink: &Sink, out: &mut Vec<Output>) {
+    let [method, target, host, ..] = texts;
     if sink.options.targets {
-        out.push(Output::Target(head.target.into()));
+        out.push(Output::Target(target.into()));
     }
     if sink.options.lines {
-        let line = Text::new(head.method, head.target, head.host, b"", b"");
+        let line = Text::new(method, target, host, b"", b"");
         out.push(Output::Line(Box::new(line)));
     }
     out.push(Output::Began(Box::new(*began)));

@@ -546,6 +546,6 @@ fn finish(open: Open, sink: &mut Sink, out: &mut Vec<Output>) {
         Some(Failure::Expired) => counters.expired += 1,
         _ => {}
     }
-    sink.release(open.exchange.text.all().len());
+    sink.release(open.exchange.text.len());
     out.push(Output::Finished(open.exchange));
 }

@@ -13,9 +13,7 @@ use super::pairing::{Asks, Open};
 use super::sink::Sink;
 use super::stream::{Hidden, Phase, Stream};
 use crate::capture::{Record, Segment};
-use crate::http::head::{
-    Body, Framing, Parsed, RequestHead, parse_request, parse_response, response_body,
-};
+use crate::http::head::{Body, Framing, RequestHead, plain_request, plain_response, response_body};
 use crate::units::{Direction, Side, WireId};
 
 /// What a connection waits for, if that is usual.
@@ -85,7 +83,7 @@ impl Connection {
         };
     }
 
-    #[inline(always)]
+    #[inline(never)]
     fn quick_request(
         &mut self,
         record: &Record<'_>,
@@ -93,9 +91,7 @@ impl Connection {
         sink: &mut Sink,
         out: &mut Vec<Output>,
     ) -> Option<()> {
-        let Parsed::Complete(head) = parse_request(segment.head, sink.options.order) else {
-            return None;
-        };
+        let head = plain_request(segment.head, sink.options.order)?;
         let usual = head.len == segment.head.len()
             && matches!(head.framing, Framing::Unsaid | Framing::Length(0))
             && !head.lenient
@@ -114,7 +110,7 @@ impl Connection {
             request: segment.seq,
         };
         began.context = head.context;
-        began.seed = seed(&head, segment.head);
+        began.seed = seed(&began.context, head.request_id, segment.head);
         began.owner = record.owner;
         began.pid = record.pid;
         began.local = self.local;
@@ -123,9 +119,9 @@ impl Connection {
         exchange.end = segment.exit;
         exchange.minor_version = head.minor;
         exchange.text.set(texts(&head));
-        sink.hold(exchange.text.all().len());
+        sink.hold(exchange.text.len());
         if !sink.options.only_finished {
-            tell(&exchange.began, &head, sink, out);
+            tell(&exchange.began, texts(&head), sink, out);
         }
         self.pairing.push_only(Open {
             exchange,
@@ -138,16 +134,14 @@ impl Connection {
         Some(())
     }
 
-    #[inline(always)]
+    #[inline(never)]
     fn quick_response(
         &mut self,
         segment: &Segment<'_>,
         sink: &mut Sink,
         out: &mut Vec<Output>,
     ) -> Option<()> {
-        let Parsed::Complete(head) = parse_response(segment.head) else {
-            return None;
-        };
+        let head = plain_response(segment.head)?;
         if head.status < 200 || head.lenient {
             return None;
         }
@@ -170,7 +164,7 @@ impl Connection {
             bytes: behind,
             wire: false,
         };
-        sink.release(exchange.text.all().len());
+        sink.release(exchange.text.len());
         out.push(Output::Finished(exchange));
         passed(&mut self.outgoing, segment);
         self.last = self.last.max(segment.exit);

@@ -8,15 +8,37 @@ use super::connection::Connection;
 use crate::units::SocketId;
 
 /// A slab of connections, so that a hand can go round them.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Table {
     slots: Vec<Option<Connection>>,
     free: Vec<u32>,
     index: HashMap<SocketId, u32, FxBuildHasher>,
-    /// The slot that was asked for last: the next record is often of the same
-    /// connection.
-    last: usize,
+    /// Slots that were asked for last, by [`place`]: the next records are often
+    /// of the same connections. What they hold may be another by now.
+    recent: [u32; RECENT],
     hand: usize,
+}
+
+/// A power of two.
+const RECENT: usize = 64;
+
+/// Where in [`Table::recent`] a socket is looked for.
+#[inline(always)]
+const fn place(socket: SocketId) -> usize {
+    // Fibonacci hashing: the upper bits are the mixed ones.
+    (socket.0.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> (u64::BITS - RECENT.ilog2())) as usize
+}
+
+impl Default for Table {
+    fn default() -> Self {
+        Self {
+            slots: Vec::new(),
+            free: Vec::new(),
+            index: HashMap::default(),
+            recent: [0; RECENT],
+            hand: 0,
+        }
+    }
 }
 
 impl Table {
@@ -26,11 +48,12 @@ impl Table {
 
     #[inline(always)]
     pub(super) fn get(&mut self, socket: SocketId) -> Option<&mut Connection> {
-        let last = self.slots.get(self.last).and_then(Option::as_ref);
-        if last.is_none_or(|last| last.socket != socket) {
-            self.last = *self.index.get(&socket)? as usize;
+        let recent = self.recent.get_mut(place(socket))?;
+        let guess = self.slots.get(*recent as usize).and_then(Option::as_ref);
+        if guess.is_none_or(|guess| guess.socket != socket) {
+            *recent = *self.index.get(&socket)?;
         }
-        self.slots.get_mut(self.last)?.as_mut()
+        self.slots.get_mut(*recent as usize)?.as_mut()
     }
 
     /// Adds a connection whose socket is not in the table.

@@ -32,11 +32,16 @@ pub struct Record<'a> {
 impl Record<'_> {
     /// When it happened; zero if the event has no time of its own.
     #[must_use]
+    #[inline(always)]
     pub const fn time(&self) -> MonoNanos {
-        match self.event {
+        // What almost all are.
+        if let Event::Segment(segment) = &self.event {
+            return segment.exit;
+        }
+        match &self.event {
             Event::Opened { .. } => MonoNanos(0),
             Event::Segment(segment) => segment.exit,
-            Event::Ended { at, .. } | Event::Failed { at, .. } | Event::Closed { at } => at,
+            Event::Ended { at, .. } | Event::Failed { at, .. } | Event::Closed { at } => *at,
         }
     }
 }

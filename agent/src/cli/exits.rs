@@ -101,7 +101,9 @@ impl Exits {
                 last.export(span);
             }
         }
-        ledger.exchanges.copies.add(takers.saturating_sub(1));
+        if takers > 1 {
+            ledger.exchanges.copies.add(takers - 1);
+        }
         if over {
             self.close_idle();
         }

@@ -30,6 +30,18 @@ pub struct Chosen {
     pub peer_observed: bool,
 }
 
+impl Chosen {
+    /// An exchange where all go one way.
+    #[inline(always)]
+    fn one(known: &Known, route: &Route) -> Self {
+        Self {
+            workload: Arc::clone(&known.workload),
+            route: route.clone(),
+            peer_observed: false,
+        }
+    }
+}
+
 /// Why an exchange is not traced.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NotTraced {
@@ -122,7 +134,24 @@ impl Decider {
     ///
     /// # Errors
     /// It is not traced, and why.
+    #[inline(always)]
     pub fn choose(
+        &mut self,
+        known: &Known,
+        began: &Began,
+        target: &[u8],
+    ) -> Result<Chosen, NotTraced> {
+        if let Destinations::One(route) = &self.plan.destinations
+            && self.plan.selection.is_everything()
+        {
+            return Ok(Chosen::one(known, route));
+        }
+        self.choose_some(known, began, target)
+    }
+
+    /// The same where not everything is traced.
+    #[inline(never)]
+    fn choose_some(
         &mut self,
         known: &Known,
         began: &Began,
@@ -139,11 +168,7 @@ impl Decider {
             });
         }
         let chosen = match &plan.destinations {
-            Destinations::One(route) => Chosen {
-                workload: Arc::clone(&known.workload),
-                route: route.clone(),
-                peer_observed: false,
-            },
+            Destinations::One(route) => Chosen::one(known, route),
             Destinations::Policies(policies) => by_policy(members, policies, known, began)?,
         };
         let narrowed = selection

@@ -120,10 +120,25 @@ impl Selection {
         Ok(())
     }
 
+    /// Whether nothing is left out, whatever it is.
+    #[must_use]
+    #[inline(always)]
+    pub fn is_everything(&self) -> bool {
+        self.names_nothing()
+            && self.ports.is_empty()
+            && self.exclude_paths.is_empty()
+            && self.headerless != Headerless::Ignore
+    }
+
+    #[inline(always)]
+    fn names_nothing(&self) -> bool {
+        let named = [&self.exclude, &self.units, &self.containers, &self.include];
+        named.map(Vec::len) == [0; 4]
+    }
+
     #[inline]
     fn workload(&self, known: &Known) -> Result<(), NotSelected> {
-        let named = [&self.exclude, &self.units, &self.containers, &self.include];
-        if named.iter().all(|names| names.is_empty()) {
+        if self.names_nothing() {
             return Ok(());
         }
         self.named(known)

@@ -91,7 +91,7 @@ impl DecidedBy {
 /// The decision that the request carries wins, also one that came without
 /// ids; otherwise the sampler is asked (DESIGN.md, Wire identity, rule 7). It
 /// is not asked, and spends nothing, where the request decides.
-#[inline]
+#[inline(always)]
 #[must_use]
 pub fn decide(carried: Decision, sampler: impl FnOnce() -> SamplerVerdict) -> Verdict {
     let by_request = |sampled, debug| Verdict {

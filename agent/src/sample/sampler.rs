@@ -110,7 +110,7 @@ impl Sampler {
     ///
     /// What it says is the same for every exchange of a trace; where it is no
     /// function of the id, for a minute.
-    #[inline]
+    #[inline(never)]
     pub fn decide(
         &mut self,
         service: &str,

@@ -94,6 +94,16 @@ impl V4 {
     }
 }
 
+impl V4 {
+    /// Where in [`Table::recent`] it is looked for.
+    #[inline]
+    const fn place(&self) -> usize {
+        // Fibonacci hashing: the upper bits are the mixed ones.
+        let mixed = (self.low ^ self.high.rotate_left(32)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        (mixed >> (u64::BITS - RECENT.ilog2())) as usize
+    }
+}
+
 impl Key {
     /// The connection of a packet, and which end sent it.
     #[inline]
@@ -159,6 +169,9 @@ const fn v6(address: u128) -> IpAddr {
     Ipv6Addr::from_bits(address).to_canonical()
 }
 
+/// A power of two.
+const RECENT: usize = 64;
+
 /// A place in the [`Table`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Slot(u32);
@@ -171,8 +184,9 @@ pub(super) struct Table<T> {
     v6: FxHashMap<V6, Slot>,
     entries: Vec<Option<T>>,
     free: Vec<Slot>,
-    /// The last of `v4` that was asked for: the next packet is often of the same.
-    last: Option<(V4, Slot)>,
+    /// Those of `v4` that were asked for last, by [`V4::place`]: the next
+    /// packets are often of the same.
+    recent: [Option<(V4, Slot)>; RECENT],
 }
 
 impl<T> Default for Table<T> {
@@ -182,7 +196,7 @@ impl<T> Default for Table<T> {
             v6: FxHashMap::default(),
             entries: Vec::new(),
             free: Vec::new(),
-            last: None,
+            recent: [None; RECENT],
         }
     }
 }
@@ -207,11 +221,12 @@ impl<T> Table<T> {
     /// The same for IPv4.
     #[inline]
     pub(super) fn get_v4(&mut self, key: &V4) -> Option<&mut T> {
-        let slot = match self.last {
-            Some((last, slot)) if last == *key => slot,
+        let recent = self.recent.get_mut(key.place())?;
+        let slot = match recent {
+            Some((recent, slot)) if recent == key => *slot,
             _ => {
                 let slot = *self.v4.get(key)?;
-                self.last = Some((*key, slot));
+                *recent = Some((*key, slot));
                 slot
             }
         };
@@ -239,9 +254,13 @@ impl<T> Table<T> {
 
     /// Takes a key out.
     pub(super) fn remove(&mut self, key: &Key) -> Option<T> {
-        self.last = None;
         let slot = match key {
-            Key::V4(key) => self.v4.remove(key),
+            Key::V4(key) => {
+                if let Some(recent) = self.recent.get_mut(key.place()) {
+                    *recent = None;
+                }
+                self.v4.remove(key)
+            }
             Key::V6(key) => self.v6.remove(key),
         }?;
         let entry = self.entries.get_mut(slot.0 as usize)?.take();

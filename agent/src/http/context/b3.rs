@@ -39,30 +39,44 @@ fn ids_and_decision(value: &[u8]) -> Option<Found> {
     ))
 }
 
-/// `x-b3-traceid` and its siblings.
+/// `x-b3-traceid` and its siblings, where all that came was read at once.
 #[inline(always)]
+pub(super) fn read(headers: &Headers<'_>) -> Found {
+    if headers.trace.is_none() && headers.span.is_none() {
+        return Found::bare(headers.sampled);
+    }
+    Found::with(
+        Format::B3Multi,
+        headers.trace,
+        headers.span,
+        None,
+        headers.sampled,
+    )
+}
+
+/// `x-b3-traceid` and its siblings.
 pub(super) fn multi(headers: &Headers<'_>) -> Found {
     let decision = if headers.get(Name::Flags) == Some(b"1") {
         Decision::Debug
-    } else {
+    } else if headers.sampled == Decision::Defer {
         headers.get(Name::Sampled).map_or(Decision::Defer, sampled)
+    } else {
+        headers.sampled
     };
-    if headers.get(Name::TraceId).is_none() && headers.get(Name::SpanId).is_none() {
+    if !headers.has(Name::TraceId) && !headers.has(Name::SpanId) {
         return Found::bare(decision);
     }
-    let id = |value: Option<&[u8]>| value.and_then(hex::span);
     Found::with(
         Format::B3Multi,
-        headers.get(Name::TraceId).and_then(hex::trace),
-        id(headers.get(Name::SpanId)),
-        id(headers.get(Name::ParentSpanId)),
+        headers.trace(),
+        headers.span(),
+        headers.get(Name::ParentSpanId).and_then(hex::span),
         decision,
     )
 }
 
 /// `X-B3-Sampled`; `true` and `false` of any case are what lenient readers
 /// accept, anything else says nothing.
-#[inline(always)]
 fn sampled(value: &[u8]) -> Decision {
     match value {
         b"1" => Decision::Accept,

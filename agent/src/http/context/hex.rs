@@ -5,7 +5,6 @@ use wide::{i16x8, u8x16};
 use crate::units::{SpanId, TraceId};
 
 /// A number of 1 to 16 hexadecimal digits.
-#[inline(always)]
 pub(super) fn number(digits: &[u8]) -> Option<u64> {
     match <&[u8; 16]>::try_from(digits) {
         Ok(digits) => sixteen(digits),
@@ -44,18 +43,24 @@ fn sixteen(digits: &[u8; 16]) -> Option<u64> {
     Some(u64::from_be(number[0]))
 }
 
-/// A trace id of 1 to 32 digits; up to 16 make a 64-bit one, zero makes none.
+/// A trace id of 32 digits.
 #[inline(always)]
-pub(super) fn trace(digits: &[u8]) -> Option<TraceId> {
-    if let Ok(digits) = <&[u8; 32]>::try_from(digits) {
-        let (high, low) = digits.split_first_chunk()?;
-        return TraceId::new(sixteen(high)?, sixteen(low.first_chunk()?)?);
-    }
-    shorter_trace(digits)
+pub(super) fn long_trace(digits: &[u8; 32]) -> Option<TraceId> {
+    let (high, low) = digits.split_first_chunk()?;
+    TraceId::new(sixteen(high)?, sixteen(low.first_chunk()?)?)
 }
 
-#[inline(never)]
-fn shorter_trace(digits: &[u8]) -> Option<TraceId> {
+/// A span id of 16 digits.
+#[inline(always)]
+pub(super) fn long_span(digits: &[u8; 16]) -> Option<SpanId> {
+    SpanId::new(sixteen(digits)?)
+}
+
+/// A trace id of 1 to 32 digits; up to 16 make a 64-bit one, zero makes none.
+pub(super) fn trace(digits: &[u8]) -> Option<TraceId> {
+    if let Ok(digits) = digits.try_into() {
+        return long_trace(digits);
+    }
     match digits.len().checked_sub(16) {
         None | Some(0) => TraceId::new(0, number(digits)?),
         Some(upper) => {
@@ -66,7 +71,6 @@ fn shorter_trace(digits: &[u8]) -> Option<TraceId> {
 }
 
 /// A span id of 1 to 16 digits; zero makes none.
-#[inline(always)]
 pub(super) fn span(digits: &[u8]) -> Option<SpanId> {
     SpanId::new(number(digits)?)
 }

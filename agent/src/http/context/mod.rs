@@ -135,11 +135,19 @@ pub enum Name {
 
 /// First values of the headers that carry a context, without the blanks around
 /// them.
+///
+/// What most requests with a context have is read at once, so that nothing else
+/// need be kept.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Headers<'a> {
-    values: [Option<&'a [u8]>; 8],
     /// A bit for each [`Name`] that came.
     seen: u8,
+    /// `x-b3-sampled`, if it was read at once, as the next two.
+    sampled: Decision,
+    span: Option<SpanId>,
+    trace: Option<TraceId>,
+    /// The values of all others, once there is one.
+    values: Option<[Option<&'a [u8]>; 8]>,
 }
 
 /// Bits of the headers that say something in B3's multi format; the parent
@@ -152,19 +160,78 @@ const fn bit(name: Name) -> u8 {
 
 impl<'a> Headers<'a> {
     /// Takes a header, unless it is repeated.
-    #[inline(always)]
+    #[inline(never)]
     pub fn insert(&mut self, name: Name, value: &'a [u8]) {
-        if self.seen & bit(name) == 0
-            && let Some(slot) = self.values.get_mut(name as usize)
+        if !self.has(name)
+            && let Some(slot) = self.values.get_or_insert_default().get_mut(name as usize)
         {
             *slot = Some(value);
             self.seen |= bit(name);
         }
     }
 
+    /// Takes an `x-b3-traceid` of 32 digits, unless it is repeated; false if it
+    /// is none.
     #[inline(always)]
+    #[must_use]
+    pub fn read_trace(&mut self, digits: &[u8; 32]) -> bool {
+        let Some(trace) = hex::long_trace(digits) else {
+            return false;
+        };
+        if !self.has(Name::TraceId) {
+            self.trace = Some(trace);
+            self.seen |= bit(Name::TraceId);
+        }
+        true
+    }
+
+    /// The same of an `x-b3-spanid` of 16 digits.
+    #[inline(always)]
+    #[must_use]
+    pub fn read_span(&mut self, digits: &[u8; 16]) -> bool {
+        let Some(span) = hex::long_span(digits) else {
+            return false;
+        };
+        if !self.has(Name::SpanId) {
+            self.span = Some(span);
+            self.seen |= bit(Name::SpanId);
+        }
+        true
+    }
+
+    /// The same of an `x-b3-sampled` that is a digit.
+    #[inline(always)]
+    #[must_use]
+    pub fn read_sampled(&mut self, [digit]: &[u8; 1]) -> bool {
+        let sampled = match digit {
+            b'1' => Decision::Accept,
+            b'0' => Decision::Deny,
+            _ => return false,
+        };
+        if !self.has(Name::Sampled) {
+            self.sampled = sampled;
+            self.seen |= bit(Name::Sampled);
+        }
+        true
+    }
+
+    #[inline(always)]
+    const fn has(&self, name: Name) -> bool {
+        self.seen & bit(name) != 0
+    }
+
     fn get(&self, name: Name) -> Option<&'a [u8]> {
-        self.values.get(name as usize).copied().flatten()
+        self.values.as_ref()?.get(name as usize).copied().flatten()
+    }
+
+    fn trace(&self) -> Option<TraceId> {
+        self.trace
+            .or_else(|| self.get(Name::TraceId).and_then(hex::trace))
+    }
+
+    fn span(&self) -> Option<SpanId> {
+        self.span
+            .or_else(|| self.get(Name::SpanId).and_then(hex::span))
     }
 }
 
@@ -173,6 +240,15 @@ impl Headers<'_> {
     #[must_use]
     #[inline(always)]
     pub fn context(&self, order: Order) -> TraceContext {
+        if self.values.is_none() {
+            let Found { ids, decision, .. } = b3::read(self);
+            return TraceContext { ids, decision };
+        }
+        self.of_values(order)
+    }
+
+    #[inline(never)]
+    fn of_values(&self, order: Order) -> TraceContext {
         let parent = bit(Name::ParentSpanId);
         match self.seen & !parent {
             0 => TraceContext::default(),
@@ -188,7 +264,6 @@ impl Headers<'_> {
         }
     }
 
-    #[inline(never)]
     fn of_several(&self, order: Order) -> TraceContext {
         let mut ids = None;
         let mut decision = Decision::Defer;

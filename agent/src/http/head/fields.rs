@@ -116,12 +116,22 @@ impl BodyFields {
         }
     }
 
+    /// Takes a length, unless there was one before.
+    #[inline(always)]
+    pub(super) const fn take_first_length(&mut self, length: u64) -> bool {
+        let first = self.length.is_none();
+        if first {
+            self.length = Some(length);
+        }
+        first
+    }
+
     /// RFC 9112 section 6.3, rule 5: equal values of a list are one; others
     /// are an error, of which the first value is kept.
     #[inline(always)]
     pub(super) fn content_length(&mut self, value: &[u8]) {
         match short_decimal(value) {
-            Some(length) if self.length.is_none() => self.length = Some(length),
+            Some((length, [])) if self.take_first_length(length) => {}
             _ => self.unusual_length(value),
         }
     }
@@ -155,21 +165,20 @@ impl BodyFields {
     }
 }
 
-/// A number of so few digits that it cannot be too large.
+/// The number that comes first, of so few digits that it cannot be too large,
+/// and what is behind it.
 #[inline(always)]
-fn short_decimal(digits: &[u8]) -> Option<u64> {
-    if digits.is_empty() || digits.len() > 18 {
-        return None;
-    }
+pub(super) fn short_decimal(bytes: &[u8]) -> Option<(u64, &[u8])> {
+    let mut behind = bytes;
     let mut number = 0;
-    for &digit in digits {
-        let digit = digit.wrapping_sub(b'0');
-        if digit > 9 {
+    while let [digit @ b'0'..=b'9', rest @ ..] = behind {
+        number = number * 10 + u64::from(digit - b'0');
+        behind = rest;
+        if bytes.len() - behind.len() > 18 {
             return None;
         }
-        number = number * 10 + u64::from(digit);
     }
-    Some(number)
+    (behind.len() < bytes.len()).then_some((number, behind))
 }
 
 fn decimal(digits: &[u8]) -> Option<u64> {

@@ -1,87 +1,88 @@
-//! The lines of a head, and where words end in them, 16 bytes at a time.
+//! The lines of a head, and where words end in them, some bytes at a time.
 
 use wide::i8x16;
 
 /// Bytes that are looked at together.
-const BLOCK: usize = 64;
+const BLOCK: usize = 32;
 
 /// Goes through bytes line by line; a bare LF ends a line too (RFC 9112
 /// section 2.2).
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Lines<'a> {
-    bytes: &'a [u8],
-    /// Where the next line begins.
-    at: usize,
-    /// Where the block begins that `feeds` speaks of.
-    block: usize,
-    /// A bit for each LF of the block that was not passed yet.
-    feeds: u64,
+    /// What is behind the lines so far.
+    rest: &'a [u8],
 }
 
 impl<'a> Lines<'a> {
     #[inline(always)]
-    pub(super) fn new(bytes: &'a [u8]) -> Self {
-        Self {
-            bytes,
-            at: 0,
-            block: 0,
-            feeds: feeds(bytes, 0),
-        }
+    pub(super) const fn new(bytes: &'a [u8]) -> Self {
+        Self { rest: bytes }
+    }
+
+    /// What is behind the lines so far.
+    #[inline(always)]
+    pub(super) const fn rest(&self) -> &'a [u8] {
+        self.rest
     }
 
     /// The first bytes of the next line, and of what is behind it.
     #[inline(always)]
-    pub(super) fn peek<const N: usize>(&self) -> Option<&'a [u8; N]> {
-        self.bytes.get(self.at..)?.first_chunk()
+    pub(super) const fn peek<const N: usize>(&self) -> Option<&'a [u8; N]> {
+        self.rest.first_chunk()
+    }
+
+    /// Passes over bytes that somebody has looked at, to the end of a line.
+    #[inline(always)]
+    pub(super) fn skip(&mut self, len: usize) -> Option<()> {
+        self.rest = self.rest.get(len..)?;
+        Some(())
     }
 
     /// Passes over the next line; `None` if its end is not there.
     #[inline(always)]
     pub(super) fn pass(&mut self) -> Option<()> {
-        while self.feeds == 0 {
-            self.block += BLOCK;
-            if self.block >= self.bytes.len() {
-                return None;
+        let mut rest = self.rest;
+        loop {
+            let Some((block, behind)) = rest.split_first_chunk() else {
+                self.rest = behind_late_feed(rest)?;
+                return Some(());
+            };
+            let feeds = feeds(block);
+            if feeds != 0 {
+                self.rest = rest.get(feeds.trailing_zeros() as usize + 1..)?;
+                return Some(());
             }
-            self.feeds = feeds(self.bytes, self.block);
+            rest = behind;
         }
-        self.at = self.block + self.feeds.trailing_zeros() as usize + 1;
-        self.feeds &= self.feeds - 1;
-        Some(())
     }
 
     /// Passes over the next line, and gives it without its LF, from its byte
     /// number `from` on; `None` if its LF is not there, or before that byte.
     #[inline(always)]
     pub(super) fn next_from(&mut self, from: usize) -> Option<&'a [u8]> {
-        let start = self.at + from;
+        let before = self.rest;
         self.pass()?;
-        self.bytes.get(start..self.at - 1)
-    }
-
-    /// Bytes of the lines so far, their ends included.
-    #[inline(always)]
-    pub(super) const fn passed(&self) -> usize {
-        self.at
+        before.get(from..before.len() - self.rest.len() - 1)
     }
 }
 
-/// A bit for each LF of the block that begins at `block`.
+/// What is behind the LF in fewer bytes than a block.
 #[inline(never)]
-fn feeds(bytes: &[u8], block: usize) -> u64 {
-    let Some(rest) = bytes.get(block..).filter(|rest| !rest.is_empty()) else {
-        return 0;
+fn behind_late_feed(bytes: &[u8]) -> Option<&[u8]> {
+    let at = match (bytes.first_chunk(), bytes.last_chunk()) {
+        (Some(first), Some(last)) => {
+            // The last ones overlap the first.
+            let feeds = feeds_of(first) | feeds_of(last) << (bytes.len() - 16);
+            (feeds != 0).then(|| feeds.trailing_zeros() as usize)
+        }
+        _ => bytes.iter().position(|&byte| byte == b'\n'),
     };
-    match (rest.first_chunk(), bytes.last_chunk()) {
-        (Some(whole), _) => feeds_of_block(whole),
-        // Looks once more at bytes before.
-        (None, Some(last)) => feeds_of_block(last) >> (BLOCK - rest.len()),
-        (None, None) => feeds_of_few(rest),
-    }
+    bytes.get(at? + 1..)
 }
 
+/// A bit for each LF.
 #[inline(always)]
-fn feeds_of_block(block: &[u8; BLOCK]) -> u64 {
+fn feeds(block: &[u8; BLOCK]) -> u32 {
     let (parts, _) = block.as_chunks();
     let mut feeds = 0;
     for (place, part) in parts.iter().enumerate() {
@@ -90,42 +91,33 @@ fn feeds_of_block(block: &[u8; BLOCK]) -> u64 {
     feeds
 }
 
-/// The same of bytes that are shorter than any usual head.
-#[inline(never)]
-fn feeds_of_few(bytes: &[u8]) -> u64 {
-    (0..)
-        .zip(bytes)
-        .map(|(place, &byte)| u64::from(byte == b'\n') << place)
-        .sum()
-}
-
 #[inline(always)]
-fn feeds_of(part: &[u8; 16]) -> u64 {
+fn feeds_of(part: &[u8; 16]) -> u32 {
     let equal = vector(part).simd_eq(i8x16::splat(b'\n'.cast_signed()));
-    u64::from(equal.to_bitmask())
+    equal.to_bitmask()
 }
 
-/// Whether the first `len` bytes are visible ASCII characters and the next one
-/// is not. (DEL counts as visible.) Also false if bytes are too few to look at
-/// them together.
+/// How many visible ASCII characters come first. (DEL counts as visible.)
+/// `None` if bytes are too few to look at them together.
 #[inline(always)]
-pub(super) fn is_word(bytes: &[u8], len: usize) -> bool {
-    match bytes.first_chunk() {
-        Some(part) if len < 16 => invisible(part).trailing_zeros() as usize == len,
-        _ => is_long_word(bytes, len),
-    }
+pub(super) fn word(bytes: &[u8]) -> Option<usize> {
+    let len = match invisible(bytes.first_chunk()?) {
+        0 => long_word(bytes)?,
+        others => others.trailing_zeros() as usize,
+    };
+    Some(len)
 }
 
 #[inline(never)]
-fn is_long_word(bytes: &[u8], len: usize) -> bool {
+fn long_word(bytes: &[u8]) -> Option<usize> {
     let (parts, _) = bytes.as_chunks();
     for (place, part) in (0..).zip(parts) {
         let others = invisible(part);
         if others != 0 {
-            return place * 16 + others.trailing_zeros() as usize == len;
+            return Some(place * 16 + others.trailing_zeros() as usize);
         }
     }
-    false
+    None
 }
 
 /// A bit for each byte that is no visible ASCII character.
@@ -160,7 +152,7 @@ mod tests {
                 let wanted = line.strip_suffix(b"\n");
                 prop_assert_eq!(lines.next_from(0), wanted);
                 passed += wanted.map_or(0, |_| line.len());
-                prop_assert_eq!(lines.passed(), passed);
+                prop_assert_eq!(lines.rest(), &bytes[passed..]);
             }
             prop_assert_eq!(lines.next_from(0), None);
         }
@@ -174,9 +166,8 @@ mod tests {
             let mut bytes = word_bytes.clone();
             bytes.push(end);
             bytes.extend(rest);
-            prop_assert!(is_word(&bytes, word_bytes.len()));
-            prop_assert!(!is_word(&bytes, word_bytes.len() + 1));
-            prop_assert!(word_bytes.is_empty() || !is_word(&bytes, word_bytes.len() - 1));
+            prop_assert_eq!(word(&bytes), Some(word_bytes.len()));
+            prop_assert_eq!(word(&word_bytes), None);
         }
     }
 }

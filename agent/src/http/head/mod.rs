@@ -135,10 +135,23 @@ pub enum Body {
     UntilClose,
 }
 
+/// The head of a request, if that is complete and has nothing unusual.
+#[must_use]
+#[inline(always)]
+pub fn plain_request(bytes: &[u8], order: Order) -> Option<RequestHead<'_>> {
+    quick::request(bytes, order)
+}
+
+/// The head of a response, if that is complete and has nothing unusual.
+#[must_use]
+#[inline(always)]
+pub fn plain_response(bytes: &[u8]) -> Option<ResponseHead> {
+    quick::response(bytes)
+}
+
 /// Parses the head of a request at the start of `bytes`, behind any
 /// [`empty_lines`].
 #[must_use]
-#[inline(always)]
 pub fn parse_request(bytes: &[u8], order: Order) -> Parsed<RequestHead<'_>> {
     match quick::request(bytes, order) {
         Some(plain) => Parsed::Complete(plain),
@@ -169,7 +182,6 @@ fn parse_unusual_request(bytes: &[u8], order: Order) -> Parsed<RequestHead<'_>> 
 
 /// Parses the head of a response at the start of `bytes`.
 #[must_use]
-#[inline(always)]
 pub fn parse_response(bytes: &[u8]) -> Parsed<ResponseHead> {
     match quick::response(bytes) {
         Some(plain) => Parsed::Complete(plain),

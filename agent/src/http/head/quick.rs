@@ -6,37 +6,30 @@
 //! `httparse`; of heads that `httparse` accepts, both say the same (a test
 //! says so).
 
-use super::fields::{BodyFields, Fields, Known, Text};
-use super::lines::{Lines, is_word};
+use super::fields::{BodyFields, Fields, Known, Text, short_decimal};
+use super::lines::{Lines, word};
 use super::{RequestHead, ResponseHead};
 use crate::http::context::{Name, Order};
 
 /// A request head, if it is complete and plain.
 #[inline(always)]
 pub(super) fn request(bytes: &[u8], order: Order) -> Option<RequestHead<'_>> {
-    let mut lines = Lines::new(bytes);
-    let line = match lines.next_from(0)? {
-        [line @ .., b'\r'] => line,
-        line => line,
-    };
-    let (start, version) = line.split_last_chunk::<9>()?;
-    let minor = minor(version)?;
-    let method = method(start)?;
-    let target = start.get(method + 1..)?;
-    if target.is_empty() || !is_word(bytes.get(method + 1..)?, target.len()) {
-        return None;
-    }
-    let method = start.get(..method)?;
+    let (method, target, minor, behind) = request_line(bytes)?;
+    let mut lines = Lines::new(behind);
     let mut fields = Fields::default();
     loop {
         let folded = lines.peek().map_or(0, four);
+        if folded == X_B3 {
+            b3(&mut lines, &mut fields)?;
+            continue;
+        }
         match folded {
-            X_B3 => b3(&mut lines, &mut fields)?,
             HOST if matches!(lines.peek(), Some([_, _, _, _, b':'])) => {
-                fields.take(Known::Text(Text::Host), value(&mut lines, 5)?);
+                fields.take(Known::Text(Text::Host), host(&mut lines)?);
             }
             USER | X_RE => lines = text(lines, &mut fields)?,
-            CONT | TRAN => framing(folded, &mut lines, &mut fields.body)?,
+            CONT => content(&mut lines, &mut fields.body)?,
+            TRAN => lines = transfer_encoding(lines, &mut fields.body)?,
             B3 | TRAC | UBER | EXPE => lines = rare(folded, lines, &mut fields)?,
             HOST => return None,
             _ if is_name(folded) => lines.pass()?,
@@ -44,33 +37,32 @@ pub(super) fn request(bytes: &[u8], order: Order) -> Option<RequestHead<'_>> {
         }
     }
     end(&mut lines)?;
-    Some(fields.request_head(method, target, minor, lines.passed(), order))
+    let len = bytes.len() - lines.rest().len();
+    Some(fields.request_head(method, target, minor, len, order))
 }
 
 /// A response head, if it is complete and plain.
 #[inline(always)]
 pub(super) fn response(bytes: &[u8]) -> Option<ResponseHead> {
     let mut lines = Lines::new(bytes);
-    let start = bytes.first_chunk::<12>()?;
-    let (version, status) = start.split_first_chunk::<8>()?;
+    let start = lines.peek::<17>()?;
+    let (version, rest) = start.split_first_chunk::<8>()?;
     let minor = minor_of(*version)?;
-    let status = match *status {
-        [b' ', a @ b'1'..=b'9', b @ b'0'..=b'9', c @ b'0'..=b'9'] => {
-            u16::from(a - b'0') * 100 + u16::from(b - b'0') * 10 + u16::from(c - b'0')
-        }
-        _ => return None,
+    let status = if rest == b" 200 OK\r\n" {
+        lines.skip(start.len())?;
+        200
+    } else {
+        let (status, behind) = any_status(lines)?;
+        lines = behind;
+        status
     };
-    match lines.next_from(start.len())? {
-        b" OK\r" | b"\r" | b"" => {}
-        [b' ', reason @ ..] if is_reason(reason) => {}
-        _ => return None,
-    }
     let mut body = BodyFields::default();
     loop {
         let folded = lines.peek().map_or(0, four);
         match folded {
-            CONT | TRAN => framing(folded, &mut lines, &mut body)?,
-            _ if is_name(folded) => lines.pass()?,
+            CONT => content(&mut lines, &mut body)?,
+            TRAN => lines = transfer_encoding(lines, &mut body)?,
+            _ if is_letter(folded) => lines.pass()?,
             _ => break,
         }
     }
@@ -80,8 +72,22 @@ pub(super) fn response(bytes: &[u8]) -> Option<ResponseHead> {
         minor,
         framing: body.said(),
         lenient: body.bad_length,
-        len: lines.passed(),
+        len: bytes.len() - lines.rest().len(),
     })
+}
+
+/// Method, target, digit of the version, and what is behind the line, which
+/// ends with CR LF.
+#[inline(always)]
+fn request_line(bytes: &[u8]) -> Option<(&[u8], &[u8], u8, &[u8])> {
+    let (method, behind) = bytes.split_at_checked(method(bytes)?)?;
+    let behind = behind.get(1..)?;
+    let (target, behind) = behind.split_at_checked(word(behind)?)?;
+    let ([blank, version @ .., cr, lf], behind) = behind.split_first_chunk::<11>()?;
+    if target.is_empty() || [*blank, *cr, *lf] != *b" \r\n" {
+        return None;
+    }
+    Some((method, target, minor_of(*version)?, behind))
 }
 
 /// Length of the method, which a blank follows.
@@ -101,7 +107,24 @@ fn any_method(line: &[u8]) -> Option<usize> {
     (len > 0 && method.iter().all(u8::is_ascii_alphabetic)).then_some(len)
 }
 
+/// The status of any status line.
 #[inline(never)]
+fn any_status(mut lines: Lines<'_>) -> Option<(u16, Lines<'_>)> {
+    let (status, reason) = lines.next_from(8)?.split_first_chunk::<4>()?;
+    let status = match *status {
+        [b' ', a @ b'1'..=b'9', b @ b'0'..=b'9', c @ b'0'..=b'9'] => {
+            u16::from(a - b'0') * 100 + u16::from(b - b'0') * 10 + u16::from(c - b'0')
+        }
+        _ => return None,
+    };
+    match reason {
+        b"\r" | b"" => {}
+        [b' ', reason @ ..] if is_reason(reason) => {}
+        _ => return None,
+    }
+    Some((status, lines))
+}
+
 fn is_reason(reason: &[u8]) -> bool {
     let reason = reason.strip_suffix(b"\r").unwrap_or(reason);
     reason
@@ -131,16 +154,36 @@ const X_RE: u32 = four(b"x-re");
 /// before (RFC 9112 section 5.2), has no name, is rare, or is the end.)
 #[inline(always)]
 const fn is_name(folded: u32) -> bool {
-    (folded as u8).is_ascii_lowercase() && folded as u16 != B3 as u16
+    is_letter(folded) && folded as u16 != B3 as u16
+}
+
+#[inline(always)]
+const fn is_letter(folded: u32) -> bool {
+    (folded as u8).is_ascii_lowercase()
 }
 
 /// The empty line.
 #[inline(always)]
 fn end(lines: &mut Lines<'_>) -> Option<()> {
-    match lines.next_from(0)? {
-        b"\r" | b"" => Some(()),
+    match lines.rest() {
+        [b'\r', b'\n', ..] => lines.skip(2),
+        [b'\n', ..] => lines.skip(1),
         _ => None,
     }
+}
+
+/// The value of `Host`.
+#[inline(always)]
+fn host<'a>(lines: &mut Lines<'a>) -> Option<&'a [u8]> {
+    if let Some((b"t: ", value)) = lines.rest().get(3..)?.split_first_chunk()
+        && let Some(len) = word(value)
+        && let Some((value, [b'\r', b'\n', behind @ ..])) = value.split_at_checked(len)
+        && len > 0
+    {
+        lines.skip(lines.rest().len() - behind.len())?;
+        return Some(value);
+    }
+    value(lines, 5)
 }
 
 /// A header of B3's multi format.
@@ -152,12 +195,38 @@ fn b3<'a>(lines: &mut Lines<'a>, fields: &mut Fields<'a>) -> Option<()> {
     let [_, _, _, _, name @ .., behind] = lines.peek::<13>()?;
     let context = &mut fields.context;
     match eight(name) {
-        TRACE_ID if *behind == b':' => context.insert(Name::TraceId, value(lines, 13)?),
-        SPAN_ID => context.insert(Name::SpanId, value(lines, 12)?),
-        SAMPLED if *behind == b':' => context.insert(Name::Sampled, value(lines, 13)?),
+        TRACE_ID if *behind == b':' => match exact::<13, 32, 48>(lines) {
+            Some(digits) if context.read_trace(digits) => lines.skip(48)?,
+            _ => context.insert(Name::TraceId, value(lines, 13)?),
+        },
+        SPAN_ID => match exact::<12, 16, 31>(lines) {
+            Some(digits) if context.read_span(digits) => lines.skip(31)?,
+            _ => context.insert(Name::SpanId, value(lines, 12)?),
+        },
+        SAMPLED if *behind == b':' => match exact::<13, 1, 17>(lines) {
+            Some(digit) if context.read_sampled(digit) => lines.skip(17)?,
+            _ => context.insert(Name::Sampled, value(lines, 13)?),
+        },
         _ => *lines = rare_b3(*lines, fields)?,
     }
     Some(())
+}
+
+/// The value of a line of `ALL` bytes: `NAME` ones to the colon, a blank, the
+/// value of `VALUE` bytes, CR and LF. Whether the line ends before has to be
+/// looked at.
+#[inline(always)]
+fn exact<'a, const NAME: usize, const VALUE: usize, const ALL: usize>(
+    lines: &Lines<'a>,
+) -> Option<&'a [u8; VALUE]> {
+    let line = lines.peek::<ALL>()?;
+    let (_, [b' ', value @ ..]) = line.split_at_checked(NAME)? else {
+        return None;
+    };
+    match value.split_first_chunk()? {
+        (value, b"\r\n") => Some(value),
+        _ => None,
+    }
 }
 
 #[inline(never)]
@@ -213,23 +282,32 @@ const fn eight(name: &[u8; 8]) -> u64 {
     u64::from_le_bytes(*name) | 0x2020_2020_2020_2020
 }
 
+/// A header that begins like `Content-Length`.
 #[inline(always)]
-fn framing(folded: u32, lines: &mut Lines<'_>, body: &mut BodyFields) -> Option<()> {
+fn content(lines: &mut Lines<'_>, body: &mut BodyFields) -> Option<()> {
     const LENGTH: u64 = eight(b"ent-leng");
     let [_, _, _, _, name @ .., t, h, colon] = lines.peek::<15>()?;
-    if folded == TRAN {
-        *lines = transfer_encoding(*lines, body)?;
-        return Some(());
-    }
     if eight(name) != LENGTH {
         return lines.pass();
     }
     match [*t | 0x20, *h | 0x20, *colon] {
-        [b't', b'h', b':'] => body.content_length(value(lines, 15)?),
+        [b't', b'h', b':'] => length(lines, body),
         // Almost: a blank before the colon, say, which some servers forgive.
-        [b't', b'h', _] => return None,
-        _ => lines.pass()?,
+        [b't', b'h', _] => None,
+        _ => lines.pass(),
     }
+}
+
+/// The value of `Content-Length`.
+#[inline(always)]
+fn length(lines: &mut Lines<'_>, body: &mut BodyFields) -> Option<()> {
+    if let Some([b' ', digits @ ..]) = lines.rest().get(15..)
+        && let Some((length, [b'\r', b'\n', behind @ ..])) = short_decimal(digits)
+        && body.take_first_length(length)
+    {
+        return lines.skip(lines.rest().len() - behind.len());
+    }
+    body.content_length(value(lines, 15)?);
     Some(())
 }
 
@@ -291,15 +369,6 @@ fn value<'a>(lines: &mut Lines<'a>, name: usize) -> Option<&'a [u8]> {
 #[inline(never)]
 fn trimmed(line: &[u8]) -> &[u8] {
     line.trim_ascii()
-}
-
-/// The version behind a blank.
-#[inline(always)]
-fn minor([blank, version @ ..]: &[u8; 9]) -> Option<u8> {
-    if *blank != b' ' {
-        return None;
-    }
-    minor_of(*version)
 }
 
 #[inline(always)]
