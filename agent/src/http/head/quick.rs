@@ -14,7 +14,12 @@ use crate::http::context::{Name, Order};
 /// A request head, if it is complete and plain.
 #[inline(always)]
 pub(super) fn request(bytes: &[u8], order: Order) -> Option<RequestHead<'_>> {
-    let (method, target, minor, behind) = request_line(bytes)?;
+    let RequestLine {
+        method,
+        target,
+        minor,
+        behind,
+    } = request_line(bytes)?;
     let mut lines = Lines::new(behind);
     let mut fields = Fields::default();
     loop {
@@ -76,10 +81,16 @@ pub(super) fn response(bytes: &[u8]) -> Option<ResponseHead> {
     })
 }
 
-/// Method, target, digit of the version, and what is behind the line, which
-/// ends with CR LF.
+struct RequestLine<'a> {
+    method: &'a [u8],
+    target: &'a [u8],
+    minor: u8,
+    behind: &'a [u8],
+}
+
+/// A request line that ends with CR LF.
 #[inline(always)]
-fn request_line(bytes: &[u8]) -> Option<(&[u8], &[u8], u8, &[u8])> {
+fn request_line(bytes: &[u8]) -> Option<RequestLine<'_>> {
     let (method, behind) = bytes.split_at_checked(method(bytes)?)?;
     let behind = behind.get(1..)?;
     let (target, behind) = behind.split_at_checked(word(behind)?)?;
@@ -87,7 +98,12 @@ fn request_line(bytes: &[u8]) -> Option<(&[u8], &[u8], u8, &[u8])> {
     if target.is_empty() || [*blank, *cr, *lf] != *b" \r\n" {
         return None;
     }
-    Some((method, target, minor_of(*version)?, behind))
+    Some(RequestLine {
+        method,
+        target,
+        minor: minor_of(*version)?,
+        behind,
+    })
 }
 
 /// Length of the method, which a blank follows.
