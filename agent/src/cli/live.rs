@@ -56,7 +56,6 @@ impl Drop for Ends {
 
 impl Threads {
     /// Starts both.
-    #[expect(clippy::too_many_arguments, reason = "one call site's parts")]
     pub(super) fn start(
         live: Live,
         assembler: Assembler,
