@@ -28,6 +28,9 @@ use crate::wait;
 /// Name of the check, and of its files.
 pub const NAME: &str = "jaeger-remote-sampling-agent";
 
+/// What the agent says (`-v`) when an answer is new.
+const ANSWER: &str = "sampling of";
+
 /// From one exchange to the next.
 const STEP: Duration = Duration::from_millis(100);
 
@@ -63,11 +66,14 @@ pub fn follows_the_file(nodespan: &Path, jaeger: &Jaeger, out: &Path) -> Result<
     share(0.0)?;
 
     let mut agent = Fed::start(nodespan, jaeger, server, out)?;
-    let none = agent.feed_until(FIRST, "sampling of")?;
+    agent.feed()?;
+    // It asks and hears while the pipe is silent, too.
+    let none = agent.fed;
+    wait::until_true("the first answer", FIRST, || agent.hears(ANSWER))?;
     agent.feed_for(STEADY)?;
     share(1.0)?;
     let changed = agent.fed;
-    let all = agent.feed_until(SECOND, "sampling of")?;
+    let all = agent.feed_until(SECOND, ANSWER)?;
     agent.feed_for(STEADY)?;
     let (fed, printed) = agent.end()?;
 
@@ -167,15 +173,24 @@ impl Fed {
         let started = Instant::now();
         loop {
             self.feed()?;
-            let said = self.running.said();
-            let new = said.get(self.heard..).unwrap_or_default();
-            if new.contains(says) {
-                self.heard = said.len();
+            if self.hears(says)? {
                 return Ok(self.fed);
             }
-            let late = started.elapsed() > limit;
+            let (late, said) = (started.elapsed() > limit, self.running.said());
             ensure!(!late, "no {says:?} in {} s: {said}", limit.as_secs());
         }
+    }
+
+    /// Whether it has said this since it was last heard to.
+    fn hears(&mut self, says: &str) -> Result<bool> {
+        self.running.must_live()?;
+        let said = self.running.said();
+        let new = said.get(self.heard..).unwrap_or_default();
+        let found = new.contains(says);
+        if found {
+            self.heard = said.len();
+        }
+        Ok(found)
     }
 
     /// How many it was fed, and the numbers of those it printed.
