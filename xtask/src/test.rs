@@ -46,6 +46,7 @@ impl Test {
     /// If the tests could not be run at all.
     pub(crate) fn run(&self) -> Result<i32> {
         let workspace = Workspace::load()?;
+        warn_of_a_full_disk(&workspace);
         let mut tally = Tally::default();
         if !self.suites_only {
             bring_components()?;
@@ -114,6 +115,25 @@ impl Test {
             }
         }
         Ok(())
+    }
+}
+
+/// What a run from a clean clone writes to the target folder, and some more.
+const ROOM: u64 = 6 << 30;
+
+/// A full disk shows as the failure of whatever happens to write just then.
+fn warn_of_a_full_disk(workspace: &Workspace) {
+    let Ok(disk) = rustix::fs::statvfs(&workspace.root) else {
+        return;
+    };
+    let free = disk.f_bavail.saturating_mul(disk.f_frsize);
+    if free < ROOM {
+        eprintln!(
+            "[xtask] {} MB are free below {}; a run from a clean clone needs {} MB",
+            free >> 20,
+            workspace.root.display(),
+            ROOM >> 20,
+        );
     }
 }
 
