@@ -8,12 +8,14 @@
 mod address;
 mod cgroup;
 mod command;
+mod directory;
 mod host;
 mod listening;
 mod tree;
 
 pub use address::AddressIdentifier;
 pub use cgroup::{CgroupOwner, Granularity, granularity};
+pub use directory::{Directory, Peer, Pod, PodUid, ServicePort};
 pub use host::{Counters, Identifier, Options};
 pub use listening::own_addresses;
 

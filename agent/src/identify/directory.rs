@@ -1,0 +1,118 @@
+//! What a cluster's API says about pods, Services and nodes.
+//!
+//! A [`Directory`] is one generation of that: it never changes, the next one
+//! shares with it whatever stayed as it was. `kubernetes` makes them; this
+//! room asks which pod a cgroup belongs to, `decide` who a peer is.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use hashbrown::HashMap;
+use rustc_hash::FxBuildHasher;
+
+use crate::policy::{Dataplane, Protocol};
+
+/// All that is known of a cluster at one time.
+#[derive(Clone, Debug, Default)]
+pub struct Directory {
+    pods: HashMap<PodUid, Arc<Pod>>,
+    by_ip: HashMap<IpAddr, Peer, FxBuildHasher>,
+    services: HashMap<SocketAddr, Arc<ServicePort>, FxBuildHasher>,
+    /// Whether the first list of pods is complete, so that what is not here
+    /// does not exist (yet).
+    pub synced: bool,
+}
+
+/// `metadata.uid` of a pod, in the API's form: lower case, with dashes. A
+/// static pod's is the hash in `kubernetes.io/config.hash`, which is what its
+/// cgroup is called by.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct PodUid(pub Arc<str>);
+
+/// A pod, trimmed to what spans and policies need.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Pod {
+    /// By this its cgroup is found.
+    pub uid: PodUid,
+    /// `metadata.name`
+    pub name: Arc<str>,
+    /// `metadata.namespace`
+    pub namespace: Arc<str>,
+    /// `spec.nodeName`, once it is scheduled.
+    pub node: Option<Arc<str>>,
+    /// `status.podIPs`
+    pub ips: Vec<IpAddr>,
+    /// `spec.hostNetwork`: its addresses are its node's.
+    pub host_network: bool,
+    /// The containers of a pod of this node: the runtime's id without its
+    /// scheme, and the name. Empty for pods of other nodes.
+    pub containers: Vec<(Arc<str>, Arc<str>)>,
+    /// What Kuma would make of it: its mesh, and tags and protocol of each
+    /// inbound. None with `kuma.io/ignore` or where injection is disabled.
+    pub dataplane: Option<Arc<Dataplane>>,
+}
+
+/// Whose address it is.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Peer {
+    /// A pod with an address of its own.
+    Pod(Arc<Pod>),
+    /// A node, and so any pod on its network.
+    Node(Arc<str>),
+}
+
+/// A port of a Service.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServicePort {
+    /// `kuma.io/service`, `web_shop_svc_80`.
+    pub service: Arc<str>,
+    /// `kuma.io/mesh` of its namespace.
+    pub mesh: Arc<str>,
+    /// `appProtocol`, the annotation, or `tcp`.
+    pub protocol: Protocol,
+}
+
+impl Directory {
+    /// Adds a pod, and its addresses if they are its own.
+    pub fn insert_pod(&mut self, pod: Arc<Pod>) {
+        if !pod.host_network {
+            for ip in &pod.ips {
+                self.by_ip.insert(*ip, Peer::Pod(Arc::clone(&pod)));
+            }
+        }
+        self.pods.insert(pod.uid.clone(), pod);
+    }
+
+    /// Adds an address of a node.
+    pub fn insert_node(&mut self, ip: IpAddr, name: Arc<str>) {
+        self.by_ip.insert(ip, Peer::Node(name));
+    }
+
+    /// Adds an address of a Service: a cluster IP and a port.
+    pub fn insert_service(&mut self, at: SocketAddr, port: Arc<ServicePort>) {
+        self.services.insert(at, port);
+    }
+
+    /// The pod with this UID.
+    #[must_use]
+    pub fn pod(&self, uid: &PodUid) -> Option<&Arc<Pod>> {
+        self.pods.get(uid)
+    }
+
+    /// All pods.
+    pub fn pods(&self) -> impl Iterator<Item = &Arc<Pod>> {
+        self.pods.values()
+    }
+
+    /// Whose address this is.
+    #[must_use]
+    pub fn peer(&self, ip: IpAddr) -> Option<&Peer> {
+        self.by_ip.get(&ip)
+    }
+
+    /// The Service at this address.
+    #[must_use]
+    pub fn service(&self, at: SocketAddr) -> Option<&Arc<ServicePort>> {
+        self.services.get(&at)
+    }
+}
