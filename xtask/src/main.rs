@@ -39,7 +39,7 @@ struct Cli {
 enum Verb {
     /// Bring the toolchain, QEMU, the kernels and the test servers.
     Setup {
-        /// bpf, qemu, kernels, servers, jaeger; everything without one.
+        /// bpf, qemu, kernels, servers, jaeger, kubernetes; everything without one.
         parts: Vec<setup::Part>,
     },
     Build(build::Build),

@@ -23,6 +23,11 @@ use crate::{
     workspace::Workspace,
 };
 
+mod authority;
+mod kubernetes;
+
+pub(crate) use kubernetes::Kubernetes;
+
 /// This machine's loopback, as programs in a guest with a network reach it.
 const FROM_GUEST: &str = "10.0.2.2";
 const LOOPBACK: &str = "127.0.0.1";
@@ -32,7 +37,11 @@ const STRATEGIES: &str = r#"{"default_strategy":{"type":"probabilistic","param":
 
 /// Run a Zipkin and a Jaeger, for suites by hand, until Ctrl-C.
 #[derive(Args, Debug)]
-pub(crate) struct Serve {}
+pub(crate) struct Serve {
+    /// A Kubernetes API, too.
+    #[arg(long)]
+    kubernetes: bool,
+}
 
 impl Serve {
     /// Prints what the suites want in their environment.
@@ -41,13 +50,22 @@ impl Serve {
     /// If a server does not start.
     pub(crate) fn run(&self) -> Result<i32> {
         setup::ensure(&[Part::Demo, Part::Jaeger])?;
+        if self.kubernetes {
+            setup::ensure(&[Part::Kubernetes])?;
+        }
         let workspace = Workspace::load()?;
         let logs = workspace.target.join("servers");
         let _guard = interrupt::Guard::new()?;
         let zipkin = Zipkin::start(0, Some(&logs))?;
         let mut jaeger = Jaeger::start(&workspace, &logs)?;
+        let start = || Kubernetes::start(&logs.join("kubernetes"));
+        let kubernetes = self.kubernetes.then(start).transpose()?;
         println!("export NODESPAN_ZIPKIN={}", zipkin.url());
         println!("export NODESPAN_JAEGER='{}'", jaeger.places());
+        if let Some(kubernetes) = &kubernetes {
+            println!("export NODESPAN_KUBERNETES='{}'", kubernetes.places());
+            println!("export KUBECONFIG={}", kubernetes.kubeconfig().display());
+        }
         while !interrupt::requested() && !jaeger.server.has_ended()? {
             thread::sleep(Duration::from_millis(50));
         }

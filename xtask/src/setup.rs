@@ -6,8 +6,10 @@ use anyhow::Result;
 use crate::{cache::Cache, kernel::Kernel};
 
 pub(crate) mod bpf;
+mod go;
 pub(crate) mod jaeger;
 pub(crate) mod kernels;
+pub(crate) mod kubernetes;
 pub(crate) mod qemu;
 pub(crate) mod servers;
 
@@ -24,6 +26,9 @@ pub(crate) enum Part {
     Servers,
     /// A Jaeger, whose build takes minutes.
     Jaeger,
+    /// A Kubernetes API server with its store and client, whose build takes
+    /// many minutes.
+    Kubernetes,
     /// Those of them that the demonstration uses.
     Demo,
 }
@@ -37,6 +42,7 @@ impl Part {
             Self::Kernels(Kernel::ALL.to_vec()),
             Self::Servers,
             Self::Jaeger,
+            Self::Kubernetes,
         ]
     }
 
@@ -48,6 +54,7 @@ impl Part {
             Self::Kernels(_) => "kernels",
             Self::Servers => "servers",
             Self::Jaeger => "jaeger",
+            Self::Kubernetes => "kubernetes",
             Self::Demo => "demo",
         }
     }
@@ -60,7 +67,9 @@ impl std::str::FromStr for Part {
         Self::all()
             .into_iter()
             .find(|part| part.name() == text)
-            .ok_or_else(|| format!("no part {text}: bpf, qemu, kernels, servers or jaeger"))
+            .ok_or_else(|| {
+                format!("no part {text}: bpf, qemu, kernels, servers, jaeger or kubernetes")
+            })
     }
 }
 
@@ -78,6 +87,7 @@ pub(crate) fn ensure(parts: &[Part]) -> Result<()> {
             Part::Kernels(kernels) => kernels::ensure(&cache, kernels)?,
             Part::Servers => servers::ensure(&cache).map(drop)?,
             Part::Jaeger => jaeger::ensure(&cache).map(drop)?,
+            Part::Kubernetes => kubernetes::ensure(&cache).map(drop)?,
             Part::Demo => servers::ensure_demo(&cache)?,
         }
     }

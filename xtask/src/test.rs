@@ -13,7 +13,7 @@ use clap::Args;
 use crate::{
     build,
     kernel::{Kernel, Kernels},
-    servers::{Jaeger, Zipkin},
+    servers::{Jaeger, Kubernetes, Zipkin},
     setup::{self, Part},
     sh,
     workspace::Workspace,
@@ -86,32 +86,37 @@ impl Test {
         fs::create_dir_all(&out)?;
         let zipkin = sh::step("starting Zipkin", || Zipkin::start(0, Some(&out)))?;
         let jaeger = sh::step("starting Jaeger", || Jaeger::start(workspace, &out))?;
+        let kernels: &[Kernel] = &self.kernel.0;
         for suite in suites {
+            let is_not_asked_for =
+                matches!(suite.place, Place::OneGuest(kernel) if !kernels.contains(&kernel));
+            if is_not_asked_for {
+                continue;
+            }
             let binary =
                 build::binary(workspace, suite.package, suite.binary, true, Some(&objects))?;
-            let kernels: &[Kernel] = &self.kernel.0;
-            let second_zipkin = match suite.place {
-                Place::OneGuest(kernel) if kernels.contains(&kernel) => {
-                    let start = || Zipkin::start(0, None);
-                    Some(sh::step("starting another Zipkin", start)?)
-                }
-                _ => None,
+            let second_zipkin = || {
+                let start = || Zipkin::start(0, None);
+                sh::step("starting another Zipkin", start)
             };
+            let second_zipkin = matches!(suite.place, Place::OneGuest(_)).then(second_zipkin);
+            let kubernetes = || Kubernetes::start(&out.join(suite.binary).join("kubernetes"));
+            let kubernetes = suite
+                .kubernetes
+                .then(|| sh::step("starting Kubernetes", kubernetes));
             let site = Site {
                 binary,
                 agent: agent.clone(),
                 zipkin: &zipkin,
                 jaeger: &jaeger,
-                second_zipkin,
+                second_zipkin: second_zipkin.transpose()?,
+                kubernetes: kubernetes.transpose()?,
                 out: out.clone(),
             };
             match suite.place {
                 Place::Host => suite::on_host(suite, &site, tally)?,
                 Place::Guest => suite::in_guests(suite, &site, kernels, tally)?,
-                Place::OneGuest(kernel) if kernels.contains(&kernel) => {
-                    suite::in_guests(suite, &site, &[kernel], tally)?;
-                }
-                Place::OneGuest(_) => {}
+                Place::OneGuest(kernel) => suite::in_guests(suite, &site, &[kernel], tally)?,
             }
         }
         Ok(())

@@ -19,7 +19,7 @@ use super::tally::{Matrix, Tally, Verdict, suite_line};
 use crate::{
     cache::Cache,
     kernel::Kernel,
-    servers::{Jaeger, Zipkin},
+    servers::{Jaeger, Kubernetes, Zipkin},
     setup::servers,
     vm::{Guest, Output, Stream},
 };
@@ -41,12 +41,15 @@ pub(super) enum Place {
 /// and in its environment `NODESPAN_BIN`, `NODESPAN_ENVOY`, and the servers for
 /// all suites of a run: `NODESPAN_ZIPKIN` (a URL) and `NODESPAN_JAEGER`
 /// ([`Jaeger::places`]). In one guest it also gets `NODESPAN_ZIPKIN_2`, a server
-/// that no other suite sends to.
+/// that no other suite sends to, and if it asks for one `NODESPAN_KUBERNETES`
+/// ([`Kubernetes::places`]), an API that no other suite uses.
 #[derive(Debug)]
 pub(super) struct Suite {
     pub(super) package: &'static str,
     pub(super) binary: &'static str,
     pub(super) place: Place,
+    /// Whether it wants a Kubernetes API.
+    pub(super) kubernetes: bool,
 }
 
 /// All suites; those that the workspace does not have are left out.
@@ -55,16 +58,25 @@ pub(super) const SUITES: &[Suite] = &[
         package: "nodespan-tests",
         binary: "host-suite",
         place: Place::Host,
+        kubernetes: false,
+    },
+    Suite {
+        package: "nodespan-tests",
+        binary: "kubernetes-suite",
+        place: Place::Host,
+        kubernetes: true,
     },
     Suite {
         package: "nodespan-tests",
         binary: "guest-suite",
         place: Place::Guest,
+        kubernetes: false,
     },
     Suite {
         package: "nodespan-tests",
         binary: "policy-suite",
         place: Place::OneGuest(Kernel::V6_12),
+        kubernetes: false,
     },
 ];
 
@@ -83,6 +95,8 @@ pub(super) struct Site<'a> {
     pub(super) jaeger: &'a Jaeger,
     /// For a suite that needs two.
     pub(super) second_zipkin: Option<Zipkin>,
+    /// For a suite that wants it.
+    pub(super) kubernetes: Option<Kubernetes>,
     pub(super) out: PathBuf,
 }
 
@@ -104,6 +118,9 @@ pub(super) fn on_host(suite: &Suite, site: &Site<'_>, tally: &mut Tally) -> Resu
         .env("NODESPAN_ZIPKIN", site.zipkin.url())
         .env("NODESPAN_JAEGER", site.jaeger.places())
         .stdin(Stdio::null());
+    if let Some(kubernetes) = &site.kubernetes {
+        command.env("NODESPAN_KUBERNETES", kubernetes.places());
+    }
     let succeeded = super::tee(&mut command, |line| run.line(line))?;
     run.end(if succeeded { Ok(0) } else { Ok(1) });
     run.report(tally);
@@ -186,6 +203,9 @@ fn attend(site: &Site<'_>, kernel: Kernel, run: &Arc<Mutex<Run>>) -> Result<i32>
         .output(Output::Sink(Arc::new(sink)));
     if let Some(second) = &site.second_zipkin {
         guest = guest.env("NODESPAN_ZIPKIN_2", second.url_from_guest());
+    }
+    if let Some(kubernetes) = &site.kubernetes {
+        guest = guest.env("NODESPAN_KUBERNETES", kubernetes.places_from_guest());
     }
     guest.run(&command)
 }
