@@ -1,10 +1,12 @@
 //! What is needed to run nodespan somewhere, as text a program can print.
 
+pub mod kubernetes;
+
 /// The unit for systemd.
-pub const SYSTEMD_UNIT: &str = include_str!("../systemd/nodespan.service");
+pub const SYSTEMD_UNIT: &str = include_str!("../nodespan.service");
 
 /// The configuration that the unit begins with.
-pub const SYSTEMD_CONFIG: &str = include_str!("../systemd/nodespan.toml");
+pub const SYSTEMD_CONFIG: &str = include_str!("../nodespan.toml");
 
 #[cfg(test)]
 mod tests {
@@ -35,6 +37,12 @@ mod tests {
         let settings = settings(SYSTEMD_CONFIG, Path::new(""));
         assert!(settings.export.zipkin.is_some());
         assert!(SYSTEMD_UNIT.contains("nodespan run --config /etc/nodespan/nodespan.toml"));
+    }
+
+    #[test]
+    fn the_configuration_in_clusters_is_valid() {
+        let settings = settings(kubernetes::CONFIG, Path::new(""));
+        assert_eq!(settings.output(), config::Output::None);
     }
 
     #[test]

@@ -20,6 +20,7 @@ pub mod compare;
 pub mod everywhere;
 pub mod host;
 pub mod identity;
+pub mod kubernetes;
 pub mod ledger;
 pub mod lines;
 pub mod narrow;

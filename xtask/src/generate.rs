@@ -1,15 +1,19 @@
-//! `cargo xtask gen`: files of the repository that are made from real kernels.
+//! `cargo xtask gen`: files of the repository that are made from real kernels,
+//! or from other files of it.
 
-use anyhow::Result;
+use std::fs;
+
+use anyhow::{Context, Result};
 use clap::{Args, Subcommand};
 
-use crate::kernel::Kernels;
+use crate::{kernel::Kernels, workspace::Workspace};
 
 mod btf;
 mod extract;
 mod verified;
 
-/// Write files of the repository anew that are made from real kernels.
+/// Write files of the repository anew that are made from real kernels, or from
+/// other files.
 #[derive(Args, Debug)]
 pub(crate) struct Generate {
     #[command(subcommand)]
@@ -31,6 +35,8 @@ enum What {
         #[arg(long, default_value = "all")]
         kernel: Kernels,
     },
+    /// deploy/kubernetes: what `nodespan install` prints.
+    Manifests,
 }
 
 impl Generate {
@@ -42,7 +48,18 @@ impl Generate {
         match &self.what {
             What::Btf { kernel } => btf::run(&kernel.0)?,
             What::Verified { kernel } => verified::run(&kernel.0)?,
+            What::Manifests => manifests()?,
         }
         Ok(0)
     }
+}
+
+fn manifests() -> Result<()> {
+    let folder = Workspace::load()?.root.join("deploy/kubernetes");
+    for (name, text) in nodespan_deploy::kubernetes::rendered() {
+        let path = folder.join(name);
+        fs::write(&path, text).with_context(|| format!("writing {}", path.display()))?;
+        println!("{}", path.display());
+    }
+    Ok(())
 }

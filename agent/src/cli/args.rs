@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use nodespan_deploy::kubernetes::{self, Image, Namespace};
 
 use crate::capture::pcap::Observe;
 use crate::config;
@@ -41,6 +42,9 @@ pub enum Command {
     Get(GetArgs),
     /// Delete a resource of the running agent.
     Delete(DeleteArgs),
+    /// Print manifests for `kubectl apply -f -`.
+    #[command(subcommand)]
+    Install(Install),
 }
 
 /// Arguments of `nodespan run`.
@@ -248,6 +252,39 @@ pub struct DeleteArgs {
     /// Where the resources are.
     #[command(flatten)]
     pub agent: AgentArgs,
+}
+
+/// What can be installed in a cluster.
+#[derive(Debug, Subcommand)]
+pub enum Install {
+    /// An agent on every node: namespace, rights, configuration, `DaemonSet`.
+    Agent(InstallAgentArgs),
+    /// `Mesh` and `TrafficTrace` for clusters without Kuma, which has its own.
+    Crds,
+    /// A Jaeger to try things out with, where `kumactl install tracing` put it.
+    Tracing(InstallTracingArgs),
+}
+
+/// Arguments of `nodespan install agent`.
+#[derive(Debug, Args)]
+pub struct InstallAgentArgs {
+    /// Where the agents are put.
+    #[arg(long, value_name = "NAME", default_value = kubernetes::AGENT_NAMESPACE)]
+    pub namespace: Namespace,
+    /// What they are made from; no registry has one, see deploy/Dockerfile.
+    #[arg(long, value_name = "IMAGE", default_value = kubernetes::AGENT_IMAGE)]
+    pub image: Image,
+    /// Their `nodespan.toml`, in place of one that sends to the meshes' backends.
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+}
+
+/// Arguments of `nodespan install tracing`.
+#[derive(Debug, Args)]
+pub struct InstallTracingArgs {
+    /// Where it is put.
+    #[arg(long, value_name = "NAME", default_value = kubernetes::TRACING_NAMESPACE)]
+    pub namespace: Namespace,
 }
 
 /// What can be shown.

@@ -9,6 +9,7 @@ mod check;
 mod events;
 mod exits;
 mod explain;
+mod install;
 mod live;
 mod load;
 mod owners;
@@ -64,6 +65,7 @@ pub fn main() -> ExitCode {
         Command::Apply(args) => resources::apply(&args),
         Command::Get(args) => resources::get(&args),
         Command::Delete(args) => resources::delete(&args),
+        Command::Install(what) => install::install(&what),
     }
 }
 

@@ -1,0 +1,120 @@
+//! `nodespan install`: manifests on standard output.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use nodespan_deploy::kubernetes::{self, ConfigText, Refused};
+
+use super::FAILED;
+use super::args::{Install, InstallAgentArgs};
+use super::say::{complain, say};
+use crate::config::{self, LoadError, Report, Severity};
+
+/// Prints what was asked for.
+pub(super) fn install(what: &Install) -> ExitCode {
+    let text = match what {
+        Install::Agent(args) => agent(args),
+        Install::Crds => Ok(kubernetes::CRDS.to_owned()),
+        Install::Tracing(args) => Ok(kubernetes::tracing(&args.namespace)),
+    };
+    match text {
+        Ok(text) => {
+            say!("{text}");
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            complain!("nodespan: {error}");
+            ExitCode::from(FAILED)
+        }
+    }
+}
+
+/// Why there is no manifest.
+#[derive(Debug, thiserror::Error)]
+enum InstallError {
+    #[error("cannot read the configuration {}: {source}", path.display())]
+    Read {
+        path: PathBuf,
+        source: std::io::Error,
+    },
+    #[error("{0}")]
+    Config(LoadError),
+    #[error("{}: {refused}", path.display())]
+    Text { path: PathBuf, refused: Refused },
+}
+
+fn agent(args: &InstallAgentArgs) -> Result<String, InstallError> {
+    let text = match &args.config {
+        Some(path) => read(path)?,
+        None => kubernetes::CONFIG.to_owned(),
+    };
+    let text = text.parse::<ConfigText>().map_err(|refused| {
+        let path = args.config.clone().unwrap_or_default();
+        InstallError::Text { path, refused }
+    })?;
+    Ok(kubernetes::agent(&args.namespace, &args.image, &text))
+}
+
+/// Reads a configuration that agents will not refuse, as far as can be told
+/// here: files that it names are those of their pods.
+fn read(path: &Path) -> Result<String, InstallError> {
+    let text = fs::read_to_string(path).map_err(|source| InstallError::Read {
+        path: path.to_owned(),
+        source,
+    })?;
+    let folder = path.parent().unwrap_or(Path::new(""));
+    match config::parse(&path.display().to_string(), &text, folder) {
+        Ok(loaded) => complain_of(&loaded.report),
+        Err(LoadError::Invalid(report)) if report.findings.iter().all(is_of_elsewhere) => {
+            complain_of(&report);
+        }
+        Err(error) => return Err(InstallError::Config(error)),
+    }
+    Ok(text)
+}
+
+fn complain_of(report: &Report) {
+    if !report.findings.is_empty() {
+        complain!("{report}");
+    }
+}
+
+fn is_of_elsewhere(finding: &config::Finding) -> bool {
+    finding.severity == Severity::Warning || finding.field.ends_with("File")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn installed(config: Option<&str>) -> Result<String, InstallError> {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("nodespan.toml");
+        if let Some(config) = config {
+            fs::write(&path, config).unwrap();
+        }
+        agent(&InstallAgentArgs {
+            namespace: "here".parse().unwrap(),
+            image: "image".parse().unwrap(),
+            config: Some(path),
+        })
+    }
+
+    #[test]
+    fn a_configuration_is_checked_before_it_is_applied() {
+        let text = installed(Some("[agent]\nservice = \"shop\"\n")).unwrap();
+        assert!(text.contains("\n    [agent]\n    service = \"shop\"\n"));
+        let of_pods =
+            "[export]\nzipkinEndpoint = \"http://z:9411/api/v2/spans\"\ncaFile = \"/etc/ca.pem\"\n";
+        assert!(installed(Some(of_pods)).unwrap().contains("/etc/ca.pem"));
+        let error = installed(Some("[agent]\nservise = \"shop\"\n")).unwrap_err();
+        assert!(
+            error.to_string().contains("did you mean `service`?"),
+            "{error}"
+        );
+        assert!(matches!(installed(None), Err(InstallError::Read { .. })));
+        let odd = installed(Some("# \u{2028}\n")).unwrap_err();
+        assert!(matches!(odd, InstallError::Text { .. }), "{odd}");
+    }
+}

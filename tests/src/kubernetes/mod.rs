@@ -1,0 +1,20 @@
+//! What is shown with a real API server (`kubernetes-suite`).
+
+mod cluster;
+mod crds;
+mod install;
+mod server;
+
+use std::path::Path;
+
+use crate::report::Report;
+
+pub use cluster::Cluster;
+
+/// Runs all checks. The later ones stand on what the earlier ones have applied.
+pub fn run(report: &mut Report, nodespan: &Path, cluster: &Cluster, out: &Path) {
+    install::run(report, nodespan, cluster, out);
+    crds::run(report, nodespan, cluster, out);
+    install::examples(report, cluster, out);
+    server::run(report, cluster, out);
+}
