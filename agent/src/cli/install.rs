@@ -114,7 +114,7 @@ mod tests {
             "{error}"
         );
         assert!(matches!(installed(None), Err(InstallError::Read { .. })));
-        let odd = installed(Some("# \u{2028}\n")).unwrap_err();
+        let odd = installed(Some("# \u{2028}kind: Pod\n")).unwrap_err();
         assert!(matches!(odd, InstallError::Text { .. }), "{odd}");
     }
 }
