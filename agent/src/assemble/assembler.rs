@@ -3,7 +3,7 @@
 use super::connection::Connection;
 use super::ends::Cause;
 use super::exchange::{Failure, Output, Spare};
-use super::options::{Counters, Options};
+use super::options::{Counters, Options, Reading};
 use super::sink::Sink;
 use super::table::Table;
 use crate::capture::{Command, Event, Record};
@@ -67,11 +67,9 @@ impl Assembler {
         }
     }
 
-    /// Gives out targets and request lines from now on, or no longer; see
-    /// [`Options::targets`] and [`Options::lines`].
-    pub fn give_out(&mut self, targets: bool, lines: bool) {
-        self.sink.options.targets = targets;
-        self.sink.options.lines = lines;
+    /// Reads requests like this from now on.
+    pub fn read_as(&mut self, reading: Reading) {
+        self.sink.options.reading = reading;
     }
 
     /// What the source is asked to do since the last call.

@@ -244,12 +244,12 @@ impl Connection {
             _ if !fits => Parsed::Refused,
             Start::No => Parsed::Refused,
             Start::TooShort => Parsed::Partial,
-            Start::Request => match parse_request(head, sink.options.order) {
+            Start::Request => match parse_request(head, sink.options.reading.order) {
                 Parsed::Complete(mut parsed) => {
                     let len = parsed.len;
                     let bytes = head.get(..len).unwrap_or(head);
-                    if let Some(name) = &sink.options.context_header {
-                        let order = sink.options.order;
+                    if let Some(name) = &sink.options.reading.context_header {
+                        let order = sink.options.reading.order;
                         parsed.context = context_with(bytes, order, name.as_bytes());
                     }
                     self.request(direction, &parsed, bytes, first, sink, out);

@@ -400,10 +400,10 @@ fn new_seed(request_id: &[u8], head: &[u8]) -> Seed {
 #[inline(never)]
 pub(super) fn tell(began: &Began, texts: [&[u8]; 5], sink: &Sink, out: &mut Vec<Output>) {
     let [method, target, host, ..] = texts;
-    if sink.options.targets {
+    if sink.options.reading.targets {
         out.push(Output::Target(target.into()));
     }
-    if sink.options.lines {
+    if sink.options.reading.lines {
         let line = Text::new(method, target, host, b"", b"");
         out.push(Output::Line(Box::new(line)));
     }

@@ -31,4 +31,4 @@ pub use assembler::Assembler;
 pub use exchange::{Began, BodySize, Exchange, Failure, Opaque, Output, Seed, Spare, Text};
 #[cfg(any(test, feature = "fuzzing"))]
 pub use fuzz::fuzz_assembler;
-pub use options::{Counters, Limits, Options};
+pub use options::{Counters, Limits, Options, Reading};

@@ -5,22 +5,30 @@ use crate::http::context::Order;
 /// Choices and bounds of an assembler.
 #[derive(Clone, Debug, Default)]
 pub struct Options {
+    /// How requests are read.
+    pub reading: Reading,
+    /// Bounds on state.
+    pub limits: Limits,
+    /// Give out exchanges when they are over only, without
+    /// [`Output::Began`](super::Output::Began) and what comes before it,
+    /// because nobody decides anything before.
+    pub only_finished: bool,
+}
+
+/// How requests are read and what is told of them when they begin. It may
+/// change from one request to the next.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Reading {
     /// Which context format is asked first.
     pub order: Order,
     /// The header, in any case, that is read in place of `uber-trace-id`.
     pub context_header: Option<Box<str>>,
-    /// Bounds on state.
-    pub limits: Limits,
     /// Give out the target of each request when it begins, because somebody
     /// decides by it.
     pub targets: bool,
     /// Give out method, target and host of each request when it begins,
     /// because a sampler decides by the span's name.
     pub lines: bool,
-    /// Give out exchanges when they are over only, without
-    /// [`Output::Began`](super::Output::Began) and what comes before it,
-    /// because nobody decides anything before.
-    pub only_finished: bool,
 }
 
 /// Bounds on state; what goes over them is given up and counted.

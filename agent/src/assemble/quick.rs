@@ -91,7 +91,12 @@ impl Connection {
         sink: &mut Sink,
         out: &mut Vec<Output>,
     ) -> Option<()> {
-        let head = plain_request(segment.head, sink.options.order)?;
+        let reading = &sink.options.reading;
+        // Heads are read here with the usual header only.
+        if reading.context_header.is_some() {
+            return None;
+        }
+        let head = plain_request(segment.head, reading.order)?;
         let usual = head.len == segment.head.len()
             && matches!(head.framing, Framing::Unsaid | Framing::Length(0))
             && !head.lenient

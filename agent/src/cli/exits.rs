@@ -13,16 +13,12 @@ use crate::link::Backend;
 #[derive(Default)]
 pub struct Exits {
     /// What prints; takes all spans.
-    common: Vec<Box<dyn Exporter>>,
+    printed: Option<Box<dyn Exporter>>,
     backends: Vec<Exit>,
-    /// Opens the one below.
-    open_last: Option<OpenLast>,
-    /// Takes what nothing else takes: a reload may leave spans no backend.
+    /// What printed before a reload: takes what nothing else takes, spans that
+    /// were decided when there was no backend.
     last: Option<Box<dyn Exporter>>,
 }
-
-/// Makes an exporter when the first span for it comes.
-pub(super) type OpenLast = Box<dyn FnOnce() -> Box<dyn Exporter> + Send>;
 
 struct Exit {
     backend: Backend,
@@ -33,22 +29,21 @@ struct Exit {
 }
 
 impl Exits {
-    /// Ends that take all spans.
+    /// An end that takes all spans, if there is one.
     #[must_use]
-    pub fn new(common: Vec<Box<dyn Exporter>>) -> Self {
+    pub fn new(printed: Option<Box<dyn Exporter>>) -> Self {
         Self {
-            common,
+            printed,
             ..Self::default()
         }
     }
 
-    /// Ends of which backends take the spans, and where there is none for one,
-    /// what this opens.
-    #[must_use]
-    pub(super) fn or_last(open: OpenLast) -> Self {
-        Self {
-            open_last: Some(open),
-            ..Self::default()
+    /// Prints all spans like this from now on, or no longer.
+    pub fn print(&mut self, printed: Option<Box<dyn Exporter>>) {
+        let nothing = printed.is_none();
+        if let Some(mut before) = std::mem::replace(&mut self.printed, printed) {
+            before.flush();
+            self.last = nothing.then_some(before);
         }
     }
 
@@ -82,7 +77,7 @@ impl Exits {
     pub fn export(&mut self, backend: Backend, span: &Span, ledger: &Ledger) {
         ledger.exchanges.spans.add(1);
         let mut takers = 0_u64;
-        for exporter in &mut self.common {
+        if let Some(exporter) = &mut self.printed {
             exporter.export(span);
             takers += 1;
         }
@@ -93,13 +88,10 @@ impl Exits {
             over = exit.retired && exit.held == 0;
             takers += 1;
         }
-        if takers == 0 {
-            if let Some(open) = self.open_last.take() {
-                self.last = Some(open());
-            }
-            if let Some(last) = &mut self.last {
-                last.export(span);
-            }
+        if takers == 0
+            && let Some(last) = &mut self.last
+        {
+            last.export(span);
         }
         if takers > 1 {
             ledger.exchanges.copies.add(takers - 1);
@@ -123,12 +115,12 @@ impl Exits {
         }
     }
 
-    /// Whether every output's reader has gone away.
+    /// Whether nobody will ever see a span again: the output's reader has gone
+    /// away, and there is no backend.
     #[must_use]
     pub fn stopped(&self) -> bool {
-        !self.common.is_empty()
-            && self.backends.is_empty()
-            && self.common.iter().all(|exporter| exporter.stopped())
+        let printed = self.printed.as_ref();
+        self.backends.is_empty() && printed.is_some_and(|exporter| exporter.stopped())
     }
 
     fn close_idle(&mut self) {
@@ -150,7 +142,7 @@ impl Exits {
 
     fn all(&mut self) -> impl Iterator<Item = &mut Box<dyn Exporter>> {
         let backends = self.backends.iter_mut().map(|exit| &mut exit.exporter);
-        let others = self.common.iter_mut().chain(&mut self.last);
+        let others = self.printed.iter_mut().chain(&mut self.last);
         others.chain(backends)
     }
 }
@@ -193,7 +185,7 @@ mod tests {
         let noted = |name| Box::new(Noted(name, Arc::clone(&notes)));
         let (one, two) = (Backend(1), Backend(2));
         let ledger = Ledger::new();
-        let mut exits = Exits::new(vec![noted("all")]);
+        let mut exits = Exits::new(Some(noted("all")));
         exits.open(one, noted("one"));
         exits.hold(one);
         exits.hold(one);
@@ -228,29 +220,31 @@ mod tests {
     }
 
     #[test]
-    fn spans_whose_backend_a_reload_took_away_go_to_the_last() {
+    fn what_prints_may_change_and_no_span_is_left_without_an_end() {
         let notes = Arc::new(Mutex::new(Vec::new()));
-        let noted = |name| Box::new(Noted(name, Arc::clone(&notes)));
+        let noted = |name| -> Box<dyn Exporter> { Box::new(Noted(name, Arc::clone(&notes))) };
         let (ledger, span) = (Ledger::new(), testing::span_of("GET", "/", "x"));
-        let last = noted("last");
-        let mut exits = Exits::or_last(Box::new(move || last));
+        let mut exits = Exits::new(Some(noted("console")));
+        exits.print(Some(noted("jsonl")));
+        exits.export(Backend(0), &span, &ledger);
+        // A backend instead: what was decided before has none.
         exits.open(Backend(1), noted("one"));
+        exits.print(None);
+        exits.export(Backend(0), &span, &ledger);
         exits.export(Backend(1), &span, &ledger);
+        exits.print(None);
+        exits.export(Backend(0), &span, &ledger);
+        // And without one again.
         exits.retire(Backend(1));
+        exits.print(Some(noted("console")));
         exits.export(Backend(0), &span, &ledger);
-        exits.export(Backend(0), &span, &ledger);
-        exits.flush();
+        let said = notes.lock().unwrap().join(", ");
         assert_eq!(
-            *notes.lock().unwrap(),
-            [
-                "one span",
-                "one flush",
-                "one end",
-                "last span",
-                "last span",
-                "last flush"
-            ]
+            said,
+            "console flush, console end, jsonl span, jsonl flush, jsonl span, one span, \
+             jsonl span, one flush, one end, console span"
         );
+        assert_eq!(ledger.exchanges.spans.get(), 5);
         assert_eq!(ledger.exchanges.copies.get(), 0);
     }
 }

@@ -8,9 +8,10 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use agent_ebpf::Counter;
+use hashbrown::HashSet;
 
 use super::owners::Owners;
-use super::pipeline::{Pipeline, Update};
+use super::pipeline::{Pipeline, Update, Wish};
 use super::{RunError, events};
 use crate::assemble::{Assembler, Output};
 use crate::capture::live::{Control, Gauges, Live, LiveError};
@@ -35,6 +36,8 @@ const EXPIRY: u64 = 5_000_000_000;
 
 /// What the reader hands to the stages.
 struct Batch {
+    /// Holds for the outputs of this batch and all that come after it.
+    update: Option<Update>,
     outputs: Vec<Output>,
     now: MonoNanos,
 }
@@ -65,7 +68,6 @@ impl Threads {
         stop: &Arc<AtomicBool>,
         ledger: &Arc<Ledger>,
     ) -> std::io::Result<Self> {
-        let Orders { wishes, updates } = orders;
         let (sender, receiver) = sync_channel(BATCHES);
         let asked_to_stop = Arc::clone(stop);
         let accounts = Arc::clone(ledger);
@@ -73,14 +75,14 @@ impl Threads {
             .name("reader".to_owned())
             .spawn(move || {
                 let ends = Ends(asked_to_stop);
-                read(live, assembler, &sender, &wishes, &ends.0, &accounts)
+                read(live, assembler, &sender, orders, &ends.0, &accounts)
             })?;
         let asked_to_stop = Arc::clone(stop);
         let stages = thread::Builder::new()
             .name("stages".to_owned())
             .spawn(move || {
                 let ends = Ends(asked_to_stop);
-                run_stages(pipeline, control, &receiver, &updates, &ends.0);
+                run_stages(pipeline, control, &receiver, &ends.0);
             })?;
         Ok(Self { reader, stages })
     }
@@ -100,7 +102,7 @@ fn read(
     mut live: Live,
     mut assembler: Assembler,
     sender: &SyncSender<Batch>,
-    wishes: &Wishes,
+    orders: Orders,
     stop: &AtomicBool,
     ledger: &Ledger,
 ) -> Result<(), LiveError> {
@@ -108,9 +110,14 @@ fn read(
     let mut gone = Vec::new();
     let mut unwanted = Vec::new();
     let mut expired_at = now();
-    let mut generation = None;
     let mut closed = None;
-    let mut ports = Vec::new();
+    let Orders {
+        wish: Wish { mut ports, reading },
+        updates,
+    } = orders;
+    assembler.read_as(reading);
+    // Those that are ignored for their ports, which may change.
+    let mut ignored = HashSet::new();
     loop {
         let stopping = stop.load(Ordering::Relaxed);
         if stopping && closed.is_none() {
@@ -118,9 +125,15 @@ fn read(
             live.close();
             closed = Some(Instant::now());
         }
-        if let Some(wish) = wishes.since(&mut generation) {
-            ports = wish.ports;
-            assembler.give_out(wish.targets, wish.lines);
+        let update = updates.try_recv().ok();
+        if let Some(Update { wish, .. }) = &update {
+            assembler.read_as(wish.reading.clone());
+            if wish.ports != ports {
+                ports.clone_from(&wish.ports);
+                for socket in ignored.drain() {
+                    live.forget(socket);
+                }
+            }
         }
         let read = live.drain(BUDGET, |record| {
             match record.event {
@@ -130,6 +143,9 @@ fn read(
                         && !ports.contains(&local.port)
                         && !ports.contains(&peer.port) =>
                 {
+                    if ignored.len() < IGNORED {
+                        ignored.insert(record.socket);
+                    }
                     unwanted.push(Command::Ignore {
                         socket: record.socket,
                         origins: record.origins,
@@ -152,13 +168,16 @@ fn read(
         }
         // After the commands: one may speak of a socket that has just closed.
         for socket in gone.drain(..) {
+            ignored.remove(&socket);
             live.forget(socket);
         }
         let batch = Batch {
+            update,
             outputs: std::mem::take(&mut outputs),
             now,
         };
-        if (!batch.outputs.is_empty() || read == 0) && sender.send(batch).is_err() {
+        let says = batch.update.is_some() || !batch.outputs.is_empty();
+        if (says || read == 0) && sender.send(batch).is_err() {
             return Ok(());
         }
         if read == 0 && closed.is_some_and(|closed| closed.elapsed() > LAST_RECORDS) {
@@ -171,59 +190,22 @@ fn read(
     }
 }
 
-/// What a reload tells the threads.
+/// What the threads are told.
 pub(super) struct Orders {
-    pub(super) wishes: Arc<Wishes>,
+    /// At the start.
+    pub(super) wish: Wish,
+    /// And after each reload.
     pub(super) updates: Receiver<Update>,
 }
 
-/// What a configuration wants of the reader; a reload changes it.
-#[derive(Debug, Default)]
-pub(super) struct Wishes {
-    generation: AtomicU64,
-    wish: Mutex<Wish>,
-}
-
-/// See [`Wishes`].
-#[derive(Clone, Debug, Default)]
-pub(super) struct Wish {
-    /// Server ports; all if empty. Connections that are known already stay as
-    /// they are.
-    pub(super) ports: Vec<u16>,
-    /// See [`crate::assemble::Options::targets`].
-    pub(super) targets: bool,
-    /// See [`crate::assemble::Options::lines`].
-    pub(super) lines: bool,
-}
-
-impl Wishes {
-    /// Wants something else from now on.
-    pub(super) fn set(&self, wish: Wish) {
-        *self.wish.lock().unwrap_or_else(PoisonError::into_inner) = wish;
-        self.generation.fetch_add(1, Ordering::Release);
-    }
-
-    /// What is wanted, if that has changed.
-    fn since(&self, seen: &mut Option<u64>) -> Option<Wish> {
-        let generation = self.generation.load(Ordering::Acquire);
-        if *seen == Some(generation) {
-            return None;
-        }
-        *seen = Some(generation);
-        Some(
-            self.wish
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .clone(),
-        )
-    }
-}
+/// Sockets that are remembered as ignored for their ports; others stay ignored
+/// when the ports change, until they are closed.
+const IGNORED: usize = 65_536;
 
 fn run_stages(
     mut pipeline: Pipeline<Identifier>,
     control: Control,
     receiver: &Receiver<Batch>,
-    updates: &Receiver<Update>,
     stop: &AtomicBool,
 ) {
     let owners = Arc::new(Mutex::new(Owners::new(control)));
@@ -234,6 +216,10 @@ fn run_stages(
     loop {
         match receiver.recv_timeout(NAP) {
             Ok(batch) => {
+                if let Some(update) = batch.update {
+                    pipeline.update(update);
+                    lock(&owners).ask_again();
+                }
                 for output in batch.outputs {
                     if let Output::Opaque { owner, pid, .. } = output {
                         meet(&owners, &mut pipeline, owner, pid, batch.now);
@@ -247,10 +233,6 @@ fn run_stages(
             }
             Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => break,
-        }
-        while let Ok(update) = updates.try_recv() {
-            pipeline.update(update);
-            lock(&owners).ask_again();
         }
         pipeline.tick(Instant::now());
         if clock_at.elapsed() > CLOCK {

@@ -15,6 +15,7 @@ mod load;
 mod owners;
 pub mod pipeline;
 mod plan;
+mod printing;
 mod reload;
 mod replay;
 mod resources;

@@ -3,6 +3,7 @@
 //! One struct, one thread, no I/O of its own but what `identify` asks the
 //! host. Sources feed it through [`Pipeline::take`].
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -11,11 +12,11 @@ use rustc_hash::FxBuildHasher;
 
 use super::exits::Exits;
 use super::workloads::Workloads;
-use crate::assemble::{Began, Exchange, Output, Spare, Text};
+use crate::assemble::{Began, Exchange, Output, Reading, Spare, Text};
 use crate::decide::{Chosen, Decider, NotTraced, Plan, Sampling};
 use crate::export::content::Request;
 use crate::export::{Exporter, Wording};
-use crate::identify::{Identify, Known, WorkloadKey};
+use crate::identify::{Identify, Known, Naming, WorkloadKey};
 use crate::ledger::{self, Dropped, Event, Ledger, NotSampled, Reason as _};
 use crate::link::{
     Backend, ClockOffset, Decided, Identity, IdentityKey, Limits, Linker, Minter, Timing, alone,
@@ -23,21 +24,30 @@ use crate::link::{
 use crate::sample::{DecidedBy, Sampler, SamplerCounters, SamplerVerdict, decide};
 use crate::units::{MonoNanos, OwnerId};
 
-/// What the stages are told for the whole run.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Options {
-    /// Key of the wire identity.
-    pub key: IdentityKey,
-    /// How long exchanges are held for their other halves.
-    pub timing: Timing,
+/// What a configuration wants of the stage that reads records.
+#[derive(Clone, Debug, Default)]
+pub struct Wish {
+    /// Server ports; all if empty.
+    pub ports: Vec<u16>,
+    /// How requests are read.
+    pub reading: Reading,
 }
 
-/// What a reload changes.
+/// What a reload changes. It comes with the records, so that each request is
+/// read, named and decided by one configuration.
 pub struct Update {
+    /// What the reader does from now on.
+    pub wish: Wish,
     /// What is traced and to where from now on.
     pub plan: Arc<Plan>,
+    /// What workloads are called.
+    pub naming: Naming,
+    /// Key of the wire identity.
+    pub key: IdentityKey,
     /// Another sampler, if it is another.
     pub sampler: Option<Sampler>,
+    /// What prints, if that has changed.
+    pub printed: Option<Printed>,
     /// Backends that are new.
     pub opened: Vec<(Backend, Box<dyn Exporter>)>,
     /// Backends that no plan needs any more.
@@ -51,13 +61,17 @@ impl Update {
         self.opened.append(&mut later.opened);
         self.retired.append(&mut later.retired);
         Self {
-            plan: later.plan,
             sampler: later.sampler.or(self.sampler),
+            printed: later.printed.or(self.printed),
             opened: self.opened,
             retired: self.retired,
+            ..later
         }
     }
 }
+
+/// What prints all spans, if anything does.
+pub type Printed = Option<Box<dyn Exporter>>;
 
 /// An owner that nothing is wanted of.
 pub type OnIgnored = Box<dyn FnMut(OwnerId) + Send>;
@@ -85,6 +99,8 @@ pub struct Pipeline<I> {
     /// Exchanges whose spans are out: memory for the next ones.
     done: Spare,
     clock: ClockOffset,
+    /// The record time, as far as it was told.
+    now: MonoNanos,
     /// Exchanges come when they are over only.
     only_finished: bool,
 }
@@ -101,9 +117,12 @@ enum Refused {
 }
 
 impl<I: Identify> Pipeline<I> {
-    /// A pipeline that decides by this plan and ends in these exits.
+    /// A pipeline that makes ids with this key, holds exchanges for their
+    /// other halves for so long, decides by this plan and ends in these exits.
+    #[expect(clippy::too_many_arguments, reason = "all stages, and nothing twice")]
     pub fn new(
-        options: Options,
+        key: IdentityKey,
+        timing: Timing,
         plan: Arc<Plan>,
         sampler: Sampler,
         identify: I,
@@ -112,8 +131,8 @@ impl<I: Identify> Pipeline<I> {
         clock: ClockOffset,
     ) -> Self {
         Self {
-            minter: Minter::new(options.key),
-            linker: Linker::new(options.timing, Limits::default(), clock),
+            minter: Minter::new(key),
+            linker: Linker::new(timing, Limits::default(), clock),
             identify,
             sampler,
             decider: Decider::new(plan),
@@ -127,6 +146,7 @@ impl<I: Identify> Pipeline<I> {
             line: Box::default(),
             done: Spare::new(),
             clock,
+            now: MonoNanos::default(),
             only_finished: false,
         }
     }
@@ -141,6 +161,11 @@ impl<I: Identify> Pipeline<I> {
             self.account();
             self.sampler = sampler;
         }
+        if let Some(printed) = update.printed {
+            self.exits.print(printed);
+        }
+        self.minter = Minter::new(update.key);
+        self.identify.rename(update.naming);
         self.decider.replace(update.plan);
         self.noted.clear();
         if let Some(workloads) = &self.workloads {
@@ -196,15 +221,23 @@ impl<I: Identify> Pipeline<I> {
                 pid,
                 protocol,
             } => {
-                let known = self.identify.known(owner, pid, None, MonoNanos::default());
-                let service = known.map_or("(unknown)", |known| &known.workload.service);
-                self.ledger.opaque(service, protocol);
+                let at = Asked {
+                    owner,
+                    pid,
+                    local: None,
+                    now: self.now,
+                };
+                let known = find(&mut self.identify, &mut self.decider, at);
+                let standing = known.map(|known| self.decider.standing(known, at.now));
+                let service = standing.as_ref().map(|standing| &*standing.service);
+                self.ledger.opaque(service.unwrap_or("(unknown)"), protocol);
             }
         }
     }
 
     /// Tells the record time: what has settled becomes spans.
     pub fn advance(&mut self, now: MonoNanos) {
+        self.now = self.now.max(now);
         let (exits, ledger, done) = (&mut self.exits, &*self.ledger, &mut self.done);
         self.linker.advance(now, |linked| {
             exits.export(linked.backend, &linked.span, ledger);
@@ -270,7 +303,13 @@ impl<I: Identify> Pipeline<I> {
         target: &[u8],
         line: &Text,
     ) -> Result<(Identity, Decided), Refused> {
-        let Some(known) = find(&mut self.identify, &mut self.decider, began) else {
+        let at = Asked {
+            owner: began.owner,
+            pid: began.pid,
+            local: began.local.map(|local| local.ip),
+            now: began.start,
+        };
+        let Some(known) = find(&mut self.identify, &mut self.decider, at) else {
             return Err(Refused::Dropped(Dropped::UnknownOwner));
         };
         let chosen = self.decider.choose(known, began, target);
@@ -386,16 +425,29 @@ fn keep(done: &mut Spare, exchange: Box<Exchange>) {
     }
 }
 
+/// Whose workload is wanted.
+#[derive(Clone, Copy)]
+struct Asked {
+    owner: OwnerId,
+    pid: u32,
+    /// This end's address.
+    local: Option<IpAddr>,
+    now: MonoNanos,
+}
+
 /// The workload of an exchange, after the decider has got to know where it
 /// listens.
 #[inline(always)]
 fn find<'a, I: Identify>(
     identify: &'a mut I,
     decider: &mut Decider,
-    began: &Began,
+    Asked {
+        owner,
+        pid,
+        local,
+        now,
+    }: Asked,
 ) -> Option<&'a Known> {
-    let local = began.local.map(|local| local.ip);
-    let (owner, pid, now) = (began.owner, began.pid, began.start);
     if decider.plan().has_policies() {
         let known = identify.known(owner, pid, local, now)?;
         if decider.asks(known, now) {

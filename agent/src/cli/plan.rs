@@ -1,28 +1,20 @@
 //! What a configuration says becomes what is run.
 
-use std::io::{self, IsTerminal};
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use hashbrown::HashSet;
 
 use super::backends::{Backends, Change};
-use super::exits::Exits;
-use super::live::Wish;
 use super::load::Loaded;
-use super::pipeline;
-use crate::assemble;
-use crate::config::{
-    LoadError, Output, Settings, TracingBackend as TracingTo, ZipkinFormat, resources,
-};
+use super::pipeline::Wish;
+use crate::assemble::Reading;
+use crate::config::{LoadError, Settings, TracingBackend as TracingTo, ZipkinFormat, resources};
 use crate::decide::{Destinations, Plan, Policies, Route, Sampling};
-use crate::export::{
-    BackendConfig, Console, Discard, Exporter, JsonLines, Limits, NameLimit, OpenError, Protocol,
-    Queries, Wording,
-};
+use crate::export::{BackendConfig, Limits, NameLimit, OpenError, Protocol, Queries, Wording};
 use crate::http::context::Order;
-use crate::ledger::Ledger;
-use crate::link::{Timing, TraceWidth};
+use crate::identify::Naming;
+use crate::link::TraceWidth;
 use crate::policy::{BackendKind, EmptyPattern, Engine, TracingBackend, ZipkinApi};
 use crate::sample::{Percentage, SamplerConfig};
 
@@ -50,25 +42,22 @@ pub enum PlanError {
     },
 }
 
-/// What the stages are told for the whole run.
-pub(super) fn pipeline(settings: &Settings, timing: Timing) -> pipeline::Options {
-    pipeline::Options {
-        key: settings.agent.identity_key,
-        timing,
+/// How requests are read.
+pub(super) fn reading(settings: &Settings) -> Reading {
+    let tracing = settings.tracing.as_ref();
+    Reading {
+        order: Order::preferring(&settings.capture.context_order),
+        context_header: tracing.and_then(|tracing| tracing.context_header.clone()),
+        targets: !settings.capture.selection.exclude_paths.is_empty(),
+        lines: sampler(settings).needs_operations(),
     }
 }
 
-/// What the assembler is told.
-pub(super) fn assembler(settings: &Settings) -> assemble::Options {
-    let tracing = settings.tracing.as_ref();
-    let Wish { targets, lines, .. } = wish(settings);
-    assemble::Options {
-        order: Order::preferring(&settings.capture.context_order),
-        context_header: tracing.and_then(|tracing| tracing.context_header.clone()),
-        limits: assemble::Limits::default(),
-        targets,
-        lines,
-        only_finished: false,
+/// What workloads are called.
+pub(super) fn naming(settings: &Settings) -> Naming {
+    Naming {
+        service: settings.agent.service.clone(),
+        node: settings.agent.node.clone(),
     }
 }
 
@@ -85,13 +74,11 @@ fn name_limit(settings: &Settings) -> Option<NameLimit> {
     settings.tracing.as_ref()?.name_limit
 }
 
-/// What the reader is told, now and after a reload.
+/// What the reader is told.
 pub(super) fn wish(settings: &Settings) -> Wish {
-    let selection = &settings.capture.selection;
     Wish {
-        ports: selection.ports.clone(),
-        targets: !selection.exclude_paths.is_empty(),
-        lines: sampler(settings).needs_operations(),
+        ports: settings.capture.selection.ports.clone(),
+        reading: reading(settings),
     }
 }
 
@@ -229,7 +216,8 @@ fn route(backend: &TracingBackend, id: crate::link::Backend) -> Route {
     }
 }
 
-fn wording(settings: &Settings) -> Wording {
+/// How spans are put into words.
+pub(super) fn wording(settings: &Settings) -> Wording {
     Wording {
         queries: match settings.capture.redact_query {
             true => Queries::Redacted,
@@ -239,43 +227,9 @@ fn wording(settings: &Settings) -> Wording {
     }
 }
 
-/// What prints spans: as it was asked for, else to the console if they would
-/// go nowhere, now or after a reload.
-pub(super) fn printed(loaded: &Loaded, ledger: &Arc<Ledger>) -> Exits {
-    let settings = &loaded.settings;
-    let meshes = loaded
-        .resources
-        .as_ref()
-        .is_some_and(|all| all.meshes().next().is_some());
-    let goes_nowhere = !meshes && single(settings).is_none();
-    let output = settings.export.printed.unwrap_or(match goes_nowhere {
-        true => Output::Console,
-        false => Output::None,
-    });
-    let wording = wording(settings);
-    let console = {
-        let ledger = Arc::clone(ledger);
-        move || -> Box<dyn Exporter> {
-            let colour = io::stdout().is_terminal();
-            let account = ledger.backend("console");
-            Box::new(Console::new(io::stdout(), colour, wording.queries, account))
-        }
-    };
-    let discard = {
-        let ledger = Arc::clone(ledger);
-        move || -> Box<dyn Exporter> { Box::new(Discard::new(ledger.backend("none"))) }
-    };
-    let exporter: Box<dyn Exporter> = match output {
-        Output::None if goes_nowhere => discard(),
-        Output::None if settings.export.printed.is_some() => {
-            return Exits::or_last(Box::new(discard));
-        }
-        Output::None => return Exits::or_last(Box::new(console)),
-        Output::Console => console(),
-        Output::Jsonl => {
-            let account = ledger.backend("jsonl");
-            Box::new(JsonLines::new(io::stdout(), wording, account))
-        }
-    };
-    Exits::new(vec![exporter])
+/// Whether spans have no backend to go to.
+pub(super) fn goes_nowhere(loaded: &Loaded) -> bool {
+    let resources = loaded.resources.as_ref();
+    let meshes = resources.is_some_and(|all| all.meshes().next().is_some());
+    !meshes && single(&loaded.settings).is_none()
 }

@@ -13,9 +13,10 @@ use super::backends::{Backends, Change};
 use super::load::{Loaded, Source};
 use super::pipeline::Update;
 use super::plan::{self, PlanError};
+use super::printing::Printing;
 use super::watch::Watch;
 use crate::admin::store::Store;
-use crate::config::{Report, Settings};
+use crate::config::Report;
 use crate::decide::Plan;
 use crate::ledger::Ledger;
 use crate::sample::Sampler;
@@ -151,15 +152,24 @@ impl Reloader {
         }
         warn(&loaded.reports);
         let (plan, mut change) = plan::plan(&loaded, self.own.clone(), &mut self.backends)?;
-        needs_restart(&self.current.settings, &loaded.settings);
+        if loaded.settings.admin != self.current.settings.admin {
+            tracing::warn!("[admin] has changed, which has no effect before the next start");
+        }
         let other_sampler =
             plan::sampler(&loaded.settings) != plan::sampler(&self.current.settings);
+        let printing = Printing::of(&loaded);
+        let other_printing = printing != Printing::of(&self.current);
         self.current = loaded;
         self.run_workers(&mut change);
         let sampler = other_sampler.then(|| self.sampler());
+        let settings = &self.current.settings;
         let update = Update {
+            wish: plan::wish(settings),
             plan: Arc::new(plan),
+            naming: plan::naming(settings),
+            key: settings.agent.identity_key,
             sampler,
+            printed: other_printing.then(|| printing.open(&self.ledger)),
             opened: change.opened,
             retired: change.retired,
         };
@@ -168,6 +178,11 @@ impl Reloader {
             Some(earlier) => earlier.then(update),
         });
         Ok(true)
+    }
+
+    /// What has changed, for a pipeline that takes it at once.
+    pub(super) fn take(&mut self) -> Option<Update> {
+        self.pending.take()
     }
 
     /// Hands what has changed to the pipeline, if that has taken the last
@@ -221,36 +236,5 @@ fn complain(ended: Result<(), JoinError>) {
 fn warn(reports: &[Report]) {
     for report in reports {
         tracing::warn!("{report}");
-    }
-}
-
-fn context_header(settings: &Settings) -> Option<&str> {
-    settings.tracing.as_ref()?.context_header.as_deref()
-}
-
-/// Says which changes have no effect before the next start.
-fn needs_restart(old: &Settings, new: &Settings) {
-    let changed = [
-        ("[agent] node", old.agent.node != new.agent.node),
-        ("[agent] service", old.agent.service != new.agent.service),
-        (
-            "[agent] identityKeyFile",
-            old.agent.identity_key != new.agent.identity_key,
-        ),
-        (
-            "[capture] contextOrder",
-            old.capture.context_order != new.capture.context_order,
-        ),
-        (
-            "[tracing.jaeger] traceContextHeaderName",
-            context_header(old) != context_header(new),
-        ),
-        ("[export] output", old.export.printed != new.export.printed),
-        ("[admin]", old.admin != new.admin),
-    ];
-    for (key, changed) in changed {
-        if changed {
-            tracing::warn!("{key} has changed, which has no effect before the next start");
-        }
     }
 }

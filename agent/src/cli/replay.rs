@@ -6,13 +6,17 @@ use std::time::Instant;
 
 use hashbrown::HashSet;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use tokio::signal::unix::{Signal, SignalKind};
 
 use super::args::ReplayArgs;
+use super::exits::Exits;
 use super::load::{Source, Typed};
 use super::pipeline::Pipeline;
+use super::printing::Printing;
 use super::reload::Reloader;
-use super::{RunError, events, plan, runtime};
-use crate::assemble::{Assembler, Output};
+use super::run::listen_for;
+use super::{RunError, events, plan, runtime, watch};
+use crate::assemble::{self, Assembler, Output};
 use crate::capture::pcap::{Counters, Drained, Observe, PcapSource};
 use crate::identify::AddressIdentifier;
 use crate::ledger::Ledger;
@@ -45,22 +49,17 @@ pub(super) fn run(args: &ReplayArgs) -> Result<(), RunError> {
     let runtime = runtime()?;
     runtime.block_on(async {
         // Nobody's own addresses: a capture may come from anywhere.
-        let (reloader, start) = Reloader::start(source, None, HashSet::new(), &ledger)?;
-        let settings = &reloader.current().settings;
-        let mut exits = plan::printed(reloader.current(), &ledger);
+        let (mut reloader, start) = Reloader::start(source, None, HashSet::new(), &ledger)?;
+        let settings = reloader.current().settings.clone();
+        let printing = Printing::of(reloader.current());
+        let mut exits = Exits::new(printing.open(&ledger));
         for (backend, exporter) in start.change.opened {
             exits.open(backend, exporter);
         }
-        let node = settings.agent.node.clone().unwrap_or_else(|| {
-            rustix::system::uname()
-                .nodename()
-                .to_string_lossy()
-                .into_owned()
-                .into()
-        });
-        let identify = AddressIdentifier::new(settings.agent.service.clone(), node);
+        let identify = AddressIdentifier::new(plan::naming(&settings));
         let mut pipeline = Pipeline::new(
-            plan::pipeline(settings, Timing::default()),
+            settings.agent.identity_key,
+            Timing::default(),
             start.plan,
             start.sampler,
             identify,
@@ -69,7 +68,10 @@ pub(super) fn run(args: &ReplayArgs) -> Result<(), RunError> {
             // A capture has calendar times.
             ClockOffset(0),
         );
-        let mut options = plan::assembler(settings);
+        let mut options = assemble::Options {
+            reading: plan::reading(&settings),
+            ..assemble::Options::default()
+        };
         if observe == Observe::Server {
             options.only_finished = true;
             pipeline.only_finished();
@@ -78,7 +80,21 @@ pub(super) fn run(args: &ReplayArgs) -> Result<(), RunError> {
         let mut outputs = Vec::new();
         let mut now = MonoNanos::default();
         let mut expired_at = now;
+        let mut changes = match packets.pipe() {
+            Some(_) => Some(Changes::new()?),
+            // A file is the same whenever it is read, and so are its spans.
+            None => None,
+        };
+        let mut dry = false;
         let end = loop {
+            while dry && !readable(packets.pipe()).await {
+                hand_over(&mut pipeline, &mut outputs, now);
+                if let Some(changes) = &mut changes {
+                    changes
+                        .follow(&mut reloader, &mut assembler, &mut pipeline)
+                        .await;
+                }
+            }
             let drained = packets.drain(BUDGET, &mut |record| {
                 now = now.max(record.time());
                 assembler.push(&record, &mut outputs);
@@ -89,17 +105,18 @@ pub(super) fn run(args: &ReplayArgs) -> Result<(), RunError> {
             }
             for _saved in assembler.commands() {}
             hand_over(&mut pipeline, &mut outputs, now);
+            if let Some(changes) = &mut changes {
+                changes
+                    .follow(&mut reloader, &mut assembler, &mut pipeline)
+                    .await;
+            }
             assembler.reuse(pipeline.done());
             // Lets the workers send what is ready.
             tokio::task::yield_now().await;
+            dry = matches!(drained, Ok(Drained::Dry));
             match drained {
                 Ok(Drained::More | Drained::Dry) if pipeline.stopped() => break Ok(false),
-                Ok(Drained::More) => {}
-                Ok(Drained::Dry) => {
-                    while !readable(packets.pipe()).await {
-                        hand_over(&mut pipeline, &mut outputs, now);
-                    }
-                }
+                Ok(Drained::More | Drained::Dry) => {}
                 Ok(Drained::End { truncated }) => break Ok(truncated),
                 // What came before the damage is as good as ever.
                 Err(error) => break Err(error),
@@ -120,6 +137,47 @@ pub(super) fn run(args: &ReplayArgs) -> Result<(), RunError> {
         }
         Ok(())
     })
+}
+
+/// Looks whether the configuration has changed while a pipe is read.
+struct Changes {
+    hangup: Signal,
+    next: Instant,
+}
+
+impl Changes {
+    fn new() -> Result<Self, RunError> {
+        Ok(Self {
+            hangup: listen_for(SignalKind::hangup())?,
+            next: Instant::now(),
+        })
+    }
+
+    /// If it has, it counts from the next packet on.
+    async fn follow(
+        &mut self,
+        reloader: &mut Reloader,
+        assembler: &mut Assembler,
+        pipeline: &mut Pipeline<AddressIdentifier>,
+    ) {
+        let now = Instant::now();
+        let asked = tokio::select! {
+            biased;
+            _ = self.hangup.recv() => true,
+            () = std::future::ready(()) => false,
+        };
+        if asked {
+            reloader.reload();
+        } else if self.next <= now {
+            self.next = now + watch::EVERY;
+            reloader.poll(now);
+            reloader.reap();
+        }
+        if let Some(update) = reloader.take() {
+            assembler.read_as(update.wish.reading.clone());
+            pipeline.update(update);
+        }
+    }
 }
 
 /// Whether a read would not wait, now or within [`PATIENCE`]; meanwhile workers

@@ -6,20 +6,22 @@ use std::sync::mpsc::{SyncSender, sync_channel};
 use std::time::{Duration, Instant};
 
 use serde_json::json;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch::Receiver;
 use tokio::time::MissedTickBehavior;
 
 use super::args::RunArgs;
-use super::live::{Orders, Threads, Traffic, Wishes, account, clock_offset};
+use super::exits::Exits;
+use super::live::{Orders, Threads, Traffic, account, clock_offset};
 use super::load::{Source, Typed};
 use super::pipeline::{Pipeline, Update};
 use super::plan::{self, PlanError};
+use super::printing::Printing;
 use super::reload::{Outcome, Reloader};
 use super::workloads::Workloads;
 use super::{RunError, live_options, runtime, watch};
 use crate::admin::{Admin, Listen, View, api};
-use crate::assemble::Assembler;
+use crate::assemble::{self, Assembler};
 use crate::capture::live::{Gauges, Live, Report};
 use crate::config;
 use crate::identify::{Identifier, Options as IdentifyOptions, own_addresses};
@@ -35,6 +37,12 @@ const SUMMARY: u64 = 60;
 /// Runs until it is told to stop.
 pub(super) fn run(args: &RunArgs) -> Result<(), RunError> {
     let source = Source::new(&args.common, typed(args)?);
+    let runtime = runtime()?;
+    // Whoever asks for a reload does not know how far the start has come.
+    let hangup = {
+        let _within = runtime.enter();
+        listen_for(SignalKind::hangup())?
+    };
     // What is wrong with the configuration is said before the kernel is asked.
     let store = api::store(&source.load()?.settings.admin)?;
     let (mut live, control, gauges, report) = Live::start(&live_options(args.probes))?;
@@ -44,7 +52,6 @@ pub(super) fn run(args: &RunArgs) -> Result<(), RunError> {
     for line in &report.degraded {
         tracing::warn!("degraded: {line}");
     }
-    let runtime = runtime()?;
     runtime.block_on(async {
         let (mut reloader, start) =
             Reloader::start(source, store.clone(), own_addresses(), &ledger)?;
@@ -53,13 +60,13 @@ pub(super) fn run(args: &RunArgs) -> Result<(), RunError> {
         if let Some(admin) = &admin {
             tracing::info!("admin port at {}", admin.address());
         }
-        let mut exits = plan::printed(reloader.current(), &ledger);
+        let printing = Printing::of(reloader.current());
+        let mut exits = Exits::new(printing.open(&ledger));
         for (backend, exporter) in start.change.opened {
             exits.open(backend, exporter);
         }
         let identify = Identifier::new(IdentifyOptions {
-            service: settings.agent.service.clone(),
-            node: settings.agent.node.clone(),
+            naming: plan::naming(&settings),
             ..IdentifyOptions::default()
         });
         let mut applied = store.as_ref().map(|store| store.changes());
@@ -81,7 +88,8 @@ pub(super) fn run(args: &RunArgs) -> Result<(), RunError> {
         }
         view.set_section("probes", section);
         let mut pipeline = Pipeline::new(
-            plan::pipeline(&settings, Timing::default()),
+            settings.agent.identity_key,
+            Timing::default(),
             start.plan,
             start.sampler,
             identify,
@@ -92,9 +100,7 @@ pub(super) fn run(args: &RunArgs) -> Result<(), RunError> {
         let workloads = Arc::new(Workloads::default());
         pipeline.note_in(Arc::clone(&workloads));
         let stop = Arc::new(AtomicBool::new(false));
-        let assembler = Assembler::new(plan::assembler(&settings));
-        let wishes = Arc::new(Wishes::default());
-        wishes.set(plan::wish(&settings));
+        let assembler = Assembler::new(assemble::Options::default());
         let (updates, taken) = sync_channel(UPDATES);
         let threads = Threads::start(
             live,
@@ -102,7 +108,7 @@ pub(super) fn run(args: &RunArgs) -> Result<(), RunError> {
             pipeline,
             control,
             Orders {
-                wishes: Arc::clone(&wishes),
+                wish: plan::wish(&settings),
                 updates: taken,
             },
             &stop,
@@ -118,14 +124,13 @@ pub(super) fn run(args: &RunArgs) -> Result<(), RunError> {
         let mut supervisor = Supervisor {
             reloader: &mut reloader,
             updates,
-            wishes,
             gauges: &gauges,
             ledger: &ledger,
             view: &view,
             workloads: &workloads,
             traffic: Traffic::default(),
         };
-        supervisor.wait(&stop, applied.as_mut()).await?;
+        supervisor.wait(&stop, hangup, applied.as_mut()).await?;
         drop(supervisor);
         view.set_ready(false);
         stop.store(true, Ordering::Relaxed);
@@ -183,7 +188,6 @@ fn globs(flag: &'static str, names: &[String]) -> Result<Vec<Glob>, PlanError> {
 struct Supervisor<'a> {
     reloader: &'a mut Reloader,
     updates: SyncSender<Update>,
-    wishes: Arc<Wishes>,
     gauges: &'a Gauges,
     ledger: &'a Ledger,
     view: &'a View,
@@ -197,17 +201,11 @@ impl Supervisor<'_> {
     async fn wait(
         &mut self,
         stop: &AtomicBool,
+        mut hangup: Signal,
         mut applied: Option<&mut Receiver<u64>>,
     ) -> Result<(), RunError> {
-        let on = |kind| {
-            signal(kind).map_err(|source| RunError::System {
-                what: "listening for signals",
-                source,
-            })
-        };
-        let mut terminate = on(SignalKind::terminate())?;
-        let mut interrupt = on(SignalKind::interrupt())?;
-        let mut hangup = on(SignalKind::hangup())?;
+        let mut terminate = listen_for(SignalKind::terminate())?;
+        let mut interrupt = listen_for(SignalKind::interrupt())?;
         let mut ticks = tokio::time::interval(ACCOUNT);
         let mut looks = tokio::time::interval(watch::EVERY);
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -249,10 +247,6 @@ impl Supervisor<'_> {
     }
 
     fn after(&mut self, outcome: Option<Outcome>) {
-        if matches!(outcome, Some(Outcome::Changed)) {
-            let settings = &self.reloader.current().settings;
-            self.wishes.set(plan::wish(settings));
-        }
         self.reloader.hand_over(&self.updates);
         self.reloader.reap();
         if let Some(outcome) = outcome {
@@ -277,6 +271,14 @@ impl Supervisor<'_> {
         });
         self.view.set_section("bytes", section);
     }
+}
+
+/// Must run within a tokio runtime.
+pub(super) fn listen_for(kind: SignalKind) -> Result<Signal, RunError> {
+    signal(kind).map_err(|source| RunError::System {
+        what: "listening for signals",
+        source,
+    })
 }
 
 /// Returns when a resource was applied; never without an API.

@@ -5,13 +5,13 @@ use std::sync::Arc;
 
 use hashbrown::HashMap;
 
-use super::{Identify, Known, Origin, Workload, WorkloadKind, key_of};
+use super::{Identify, Known, Naming, Origin, WorkloadKind, key_of};
 use crate::units::{MonoNanos, OwnerId};
 
 /// Takes each local address for a workload (DESIGN.md, Wire identity, rule 9).
 #[derive(Debug)]
 pub struct AddressIdentifier {
-    service: Option<Arc<str>>,
+    naming: Naming,
     node: Arc<str>,
     known: HashMap<IpAddr, Known>,
     /// The one that was asked for last: mostly it is asked for again.
@@ -22,12 +22,13 @@ impl AddressIdentifier {
     /// Addresses remembered at most; beyond it they are all named anew.
     const MAX: usize = 65_536;
 
-    /// An identifier that calls every workload `service`, or by its address.
+    /// An identifier that calls every workload so, or by its address. A node
+    /// without a name is this host.
     #[must_use]
-    pub fn new(service: Option<Arc<str>>, node: Arc<str>) -> Self {
+    pub fn new(naming: Naming) -> Self {
         Self {
-            service,
-            node,
+            node: node(&naming),
+            naming,
             known: HashMap::new(),
             last: None,
         }
@@ -47,18 +48,10 @@ impl AddressIdentifier {
 
     fn name(&self, address: IpAddr) -> Known {
         let text = address.to_string();
-        let (service, kind) = match &self.service {
-            Some(service) => (Arc::clone(service), WorkloadKind::Configured),
-            None => (text.as_str().into(), WorkloadKind::Address),
-        };
+        let own = (text.as_str().into(), WorkloadKind::Address);
         Known {
             key: key_of("address", &text),
-            workload: Arc::new(Workload {
-                service,
-                kind,
-                node: Arc::clone(&self.node),
-                address: Some(address),
-            }),
+            workload: self.naming.workload(own, &self.node, Some(address)),
             origin: Origin::Address(address),
         }
     }
@@ -74,6 +67,17 @@ impl Identify for AddressIdentifier {
         }
         self.last.as_ref().map(|(_, known)| known)
     }
+
+    fn rename(&mut self, naming: Naming) {
+        *self = Self::new(naming);
+    }
+}
+
+fn node(naming: &Naming) -> Arc<str> {
+    naming.node.clone().unwrap_or_else(|| {
+        let names = rustix::system::uname();
+        names.nodename().to_string_lossy().into()
+    })
 }
 
 #[cfg(test)]
@@ -83,7 +87,10 @@ mod tests {
     #[test]
     fn an_address_is_a_workload() {
         let ask = |service: Option<&str>, address: &str| {
-            let mut identifier = AddressIdentifier::new(service.map(Into::into), "node".into());
+            let mut identifier = AddressIdentifier::new(Naming {
+                service: service.map(Into::into),
+                node: Some("node".into()),
+            });
             identifier
                 .known(OwnerId(7), 9, Some(address.parse().unwrap()), MonoNanos(0))
                 .unwrap()
@@ -98,7 +105,8 @@ mod tests {
         let named = ask(Some("shop"), "10.0.0.1");
         assert_eq!(&*named.workload.service, "shop");
         assert_eq!(named.key, one.key);
-        let mut identifier = AddressIdentifier::new(None, "node".into());
+        assert_eq!(&*named.workload.node, "node");
+        let mut identifier = AddressIdentifier::new(Naming::default());
         assert!(
             identifier
                 .known(OwnerId(7), 9, None, MonoNanos(0))

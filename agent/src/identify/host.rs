@@ -16,7 +16,7 @@ use super::cgroup::{CgroupOwner, Granularity};
 use super::command::command_name;
 use super::listening::listening;
 use super::tree::CgroupTree;
-use super::{Identify, Known, Origin, Workload, WorkloadKey, WorkloadKind, key_of};
+use super::{Identify, Known, Naming, Origin, Workload, WorkloadKey, WorkloadKind, key_of};
 use crate::units::{MonoNanos, OwnerId};
 
 const SECOND: u64 = 1_000_000_000;
@@ -24,10 +24,8 @@ const SECOND: u64 = 1_000_000_000;
 /// What an [`Identifier`] is told.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// `--service`: the name of every workload.
-    pub service: Option<Arc<str>>,
-    /// Name of the node; the host's name if absent.
-    pub node: Option<Arc<str>>,
+    /// What workloads and the node are called.
+    pub naming: Naming,
     /// Where the host's file system begins: `/`, or its mount point in a
     /// container, or a made-up tree in tests.
     pub root: PathBuf,
@@ -43,8 +41,7 @@ pub struct Options {
 impl Default for Options {
     fn default() -> Self {
         Self {
-            service: None,
-            node: None,
+            naming: Naming::default(),
             root: PathBuf::from("/"),
             process_ttl: 10 * SECOND,
             cgroup_ttl: 60 * SECOND,
@@ -71,9 +68,16 @@ pub struct Identifier {
     node: Arc<str>,
     /// What is known of an owner key; processes have [`OWNER_PROCESS`].
     owners: HashMap<u64, Owner, FxBuildHasher>,
-    known: HashMap<WorkloadKey, Known, FxBuildHasher>,
+    known: HashMap<WorkloadKey, Named, FxBuildHasher>,
     tree: CgroupTree,
     counters: Counters,
+}
+
+/// A workload, and what it is called where no configuration names it.
+#[derive(Debug)]
+struct Named {
+    known: Known,
+    own: (Arc<str>, WorkloadKind),
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -96,10 +100,7 @@ impl Identifier {
     /// An identifier that has asked for nothing but the host's name.
     #[must_use]
     pub fn new(options: Options) -> Self {
-        let node = options.node.clone().unwrap_or_else(|| {
-            let name = fs::read_to_string(options.root.join("proc/sys/kernel/hostname"));
-            name.as_deref().map_or("unknown", str::trim).into()
-        });
+        let node = node(&options);
         let tree = CgroupTree::find(&options.root);
         Self {
             options,
@@ -249,7 +250,7 @@ impl Identifier {
         if self
             .known
             .get(&key)
-            .is_some_and(|known| known.origin == origin)
+            .is_some_and(|named| named.known.origin == origin)
         {
             return;
         }
@@ -270,21 +271,14 @@ impl Identifier {
     }
 
     fn insert(&mut self, key: WorkloadKey, name: &str, kind: WorkloadKind, origin: Origin) {
-        let (service, kind) = match &self.options.service {
-            Some(service) => (Arc::clone(service), WorkloadKind::Configured),
-            None => (name.into(), kind),
-        };
+        let own = (Arc::from(name), kind);
+        let naming = &self.options.naming;
         let known = Known {
             key,
-            workload: Arc::new(Workload {
-                service,
-                kind,
-                node: Arc::clone(&self.node),
-                address: None,
-            }),
+            workload: naming.workload(own.clone(), &self.node, None),
             origin,
         };
-        self.known.insert(key, known);
+        self.known.insert(key, Named { known, own });
     }
 
     /// The processes of an owner: those of its cgroup if that is one workload,
@@ -342,14 +336,34 @@ impl Identify for Identifier {
                 pid => self.owner(OWNER_PROCESS | u64::from(pid), pid, now).key,
             };
         }
-        let known = self.known.get_mut(&key?)?;
+        let Named { known, .. } = self.known.get_mut(&key?)?;
         settle_address(known, local);
         Some(known)
+    }
+
+    fn rename(&mut self, naming: Naming) {
+        if naming == self.options.naming {
+            return;
+        }
+        self.options.naming = naming;
+        self.node = node(&self.options);
+        for Named { known, own } in self.known.values_mut() {
+            let address = known.workload.address;
+            let naming = &self.options.naming;
+            known.workload = naming.workload(own.clone(), &self.node, address);
+        }
     }
 
     fn listening(&mut self, owner: OwnerId, pid: u32) -> Vec<SocketAddr> {
         listening(&self.options.root, &self.processes(owner, pid))
     }
+}
+
+fn node(options: &Options) -> Arc<str> {
+    options.naming.node.clone().unwrap_or_else(|| {
+        let name = fs::read_to_string(options.root.join("proc/sys/kernel/hostname"));
+        name.as_deref().map_or("unknown", str::trim).into()
+    })
 }
 
 /// Gives a workload its address: the first that it is seen with, and the first

@@ -93,6 +93,36 @@ pub enum Origin {
     Gone,
 }
 
+/// What a configuration calls workloads and their node.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Naming {
+    /// The service of every workload; its own name if absent.
+    pub service: Option<Arc<str>>,
+    /// Name of the node; the host's name if absent.
+    pub node: Option<Arc<str>>,
+}
+
+impl Naming {
+    /// What spans say of a workload with this name of its own.
+    fn workload(
+        &self,
+        (name, kind): (Arc<str>, WorkloadKind),
+        node: &Arc<str>,
+        address: Option<IpAddr>,
+    ) -> Arc<Workload> {
+        let (service, kind) = match &self.service {
+            Some(service) => (Arc::clone(service), WorkloadKind::Configured),
+            None => (name, kind),
+        };
+        Arc::new(Workload {
+            service,
+            kind,
+            node: Arc::clone(node),
+            address,
+        })
+    }
+}
+
 /// Names the workload of a record.
 pub trait Identify {
     /// The workload of this owner and process; `local` is this end's address.
@@ -105,6 +135,9 @@ pub trait Identify {
         local: Option<IpAddr>,
         now: MonoNanos,
     ) -> Option<&Known>;
+
+    /// Calls workloads so from now on.
+    fn rename(&mut self, naming: Naming);
 
     /// The addresses that the workload of this owner and process listens on,
     /// as far as the host says. Costs a look into its processes: ask once in a

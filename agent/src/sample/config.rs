@@ -38,7 +38,7 @@ impl Default for SamplerConfig {
 impl SamplerConfig {
     /// Whether the sampler may ask for the names of operations, so that the
     /// assembler has to give out request lines
-    /// ([`assemble::Options::lines`](crate::assemble::Options::lines)).
+    /// ([`assemble::Reading::lines`](crate::assemble::Reading::lines)).
     #[must_use]
     pub const fn needs_operations(&self) -> bool {
         matches!(self, Self::Remote { .. })

@@ -53,6 +53,13 @@ impl Socket {
         }
     }
 
+    /// Requests are read like this from now on.
+    pub(super) fn read_as(&mut self, reading: &Reading) -> &mut Self {
+        let all = self.long_way.iter_mut().chain([&mut self.assembler]);
+        all.for_each(|assembler| assembler.read_as(reading.clone()));
+        self
+    }
+
     /// A socket that was connected long before.
     pub(super) fn old() -> Self {
         let mut socket = Self::new();

@@ -1,4 +1,5 @@
 use super::*;
+use crate::http::context::{Format, Order};
 use Direction::{In, Out};
 
 /// Name, calls and exchanges of a case.
@@ -250,9 +251,10 @@ fn huge_bodies_are_skipped_in_steps() {
 
 #[test]
 fn request_lines_are_given_out_before_their_exchange_if_asked_for() {
-    let mut socket = Socket::with(Options {
+    let mut socket = Socket::new();
+    socket.read_as(&Reading {
         lines: true,
-        ..Options::default()
+        ..Reading::default()
     });
     socket.recv("PUT /a HTTP/1.1\r\nHost: shop:80\r\nUser-Agent: u\r\n\r\n");
     socket.recv("GET http://x.y/ HTTP/1.1\r\n\r\n");
@@ -275,15 +277,43 @@ fn request_lines_are_given_out_before_their_exchange_if_asked_for() {
 fn another_header_is_read_in_place_of_ubers() {
     let request = "GET / HTTP/1.1\r\nUber-Trace-Id: 1:2:0:1\r\nMy-Trace: 3:4:0:1\r\n\r\n";
     for (name, trace) in [(None, 1), (Some("my-trace"), 3)] {
-        let mut socket = Socket::with(Options {
+        let mut socket = Socket::new();
+        socket.read_as(&Reading {
             context_header: name.map(Into::into),
-            ..Options::default()
+            ..Reading::default()
         });
         socket.recv(request);
-        let [Output::Began(began)] = &socket.out[..] else {
-            panic!("{:?}", socket.out);
-        };
-        let ids = began.context.ids.unwrap();
-        assert_eq!((ids.trace.low(), ids.span.get()), (trace, trace + 1));
+        assert_eq!(traces(&socket), [trace]);
     }
+}
+
+/// Low halves of the traces that requests belong to.
+fn traces(socket: &Socket) -> Vec<u64> {
+    let trace = |output: &Output| match output {
+        Output::Began(began) => Some(began.context.ids?.trace.low()),
+        _ => None,
+    };
+    socket.out.iter().filter_map(trace).collect()
+}
+
+#[test]
+fn requests_of_an_open_connection_are_read_as_is_asked_meanwhile() {
+    let request = "GET / HTTP/1.1\r\nb3: 0000000000000005-0000000000000006-1\r\n\
+                   Uber-Trace-Id: 1:2:0:1\r\nMy-Trace: 3:4:0:1\r\n\r\n";
+    let mut socket = Socket::new();
+    for (first, header) in [
+        (Format::B3Single, None),
+        (Format::Uber, None),
+        (Format::Uber, Some("my-trace")),
+        (Format::B3Single, Some("my-trace")),
+    ] {
+        socket.read_as(&Reading {
+            order: Order::preferring(&[first]),
+            context_header: header.map(Into::into),
+            ..Reading::default()
+        });
+        socket.recv(request);
+        socket.send(ok(0));
+    }
+    assert_eq!(traces(&socket), [5, 1, 3, 5]);
 }

@@ -209,8 +209,10 @@ fn the_configured_service_wins_and_the_origin_stays() {
     let host = Host::new();
     let unit = host.cgroup("/system.slice/nginx.service");
     let options = Options {
-        service: Some("shop".into()),
-        node: Some("n".into()),
+        naming: Naming {
+            service: Some("shop".into()),
+            node: Some("n".into()),
+        },
         ..host.options()
     };
     let known = ask(&mut Identifier::new(options), unit, 0, 0);
@@ -218,6 +220,35 @@ fn the_configured_service_wins_and_the_origin_stays() {
     assert_eq!(known.workload.kind, WorkloadKind::Configured);
     assert_eq!(known.origin, Origin::Unit("nginx.service".into()));
     assert_eq!(&*known.workload.node, "n");
+}
+
+#[test]
+fn names_may_change_and_workloads_stay_who_they_are() {
+    let host = Host::new();
+    let unit = host.cgroup("/system.slice/nginx.service");
+    let mut identifier = host.identifier();
+    let gone = OWNER_PROCESS | 31;
+    let local = Some(IpAddr::from([10, 0, 0, 1]));
+    let mut told = |naming: Naming| {
+        identifier.rename(naming);
+        let mut of = |owner, pid, local| {
+            let known = identifier.known(OwnerId(owner), pid, local, MonoNanos(0));
+            let Known { key, workload, .. } = known.unwrap();
+            assert_eq!(workload.address, local);
+            (*key, format!("{}@{}", workload.service, workload.node))
+        };
+        [of(unit, 0, local), of(gone, 31, None)]
+    };
+    let naming = |service: Option<&str>, node: Option<&str>| Naming {
+        service: service.map(Into::into),
+        node: node.map(Into::into),
+    };
+    let own = told(naming(None, Some("n")));
+    assert_eq!([&own[0].1, &own[1].1], ["nginx@n", "pid-31@n"]);
+    let all = told(naming(Some("shop"), Some("m")));
+    assert_eq!([&all[0].1, &all[1].1], ["shop@m", "shop@m"]);
+    assert_eq!([all[0].0, all[1].0], [own[0].0, own[1].0]);
+    assert_eq!(told(naming(None, Some("n"))), own);
 }
 
 #[test]
