@@ -103,7 +103,7 @@ fn unused_tracing(report: &mut Report) {
     let tracing = document
         .get_ref()
         .keys()
-        .find(|key| key.get_ref() == "tracing");
+        .find(|key| key.get_ref().eq_ignore_ascii_case("tracing"));
     let Some(span) = tracing.map(toml::Spanned::span) else {
         return;
     };
@@ -139,6 +139,7 @@ mod tests {
                 "3:2",
             ),
             ("tracing.backend = \"zipkin\"", "1:1"),
+            ("[Tracing]\nBackend = \"zipkin\"", "1:2"),
         ] {
             let loaded = config::parse("n.toml", text, Path::new("")).unwrap();
             let mut report = loaded.report;

@@ -1,11 +1,12 @@
 //! What was typed and what files say, read together and again.
 
+use std::fs;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::args::Common;
 use super::plan::PlanError;
-use crate::config::{self, Report, Settings, resources};
+use crate::config::{self, LoadError, Report, Settings, resources};
 use crate::policy::{Glob, Resources};
 
 /// Where the configuration comes from.
@@ -78,6 +79,10 @@ impl Source {
         let mut settings = match &self.config {
             None => Settings::default(),
             Some(path) => {
+                if fs::metadata(path).is_ok_and(|meta| !meta.is_file() && !meta.is_dir()) {
+                    let path = path.clone();
+                    return Err(LoadError::NotAFile { path }.into());
+                }
                 let loaded = config::load(path)?;
                 reports.push(loaded.report);
                 loaded.settings
@@ -120,9 +125,19 @@ impl Typed {
 
 #[cfg(test)]
 mod tests {
-    use std::fs;
-
     use super::*;
+
+    #[test]
+    fn a_pipe_is_no_configuration_for_it_could_not_be_read_again() {
+        let (pipe, _kept) = std::io::pipe().unwrap();
+        let path = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&pipe));
+        let source = Source {
+            config: Some(path.into()),
+            ..Source::default()
+        };
+        let error = source.load().unwrap_err().to_string();
+        assert!(error.contains("is not a file"), "{error}");
+    }
 
     #[test]
     fn what_was_typed_lies_over_every_load() {

@@ -5,10 +5,14 @@
 //! costs a `stat` for each file.
 
 use std::collections::BTreeMap;
-use std::fs;
+use std::fs::{self, Metadata};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
+
+use hashbrown::HashSet;
+
+use crate::config::resources::{MAX_FILES, is_hidden, is_resource_file};
 
 /// How often files are looked at.
 pub(super) const EVERY: Duration = Duration::from_millis(200);
@@ -76,24 +80,37 @@ impl Watch {
 }
 
 fn look(paths: &[PathBuf]) -> Looks {
-    let mut looks = Looks::new();
+    let (mut looks, mut searched) = (Looks::new(), HashSet::new());
     for path in paths {
-        add(path, DEPTH, &mut looks);
+        // Follows links: those of a ConfigMap's folder lead to its files.
+        if let Ok(meta) = fs::metadata(path) {
+            add(path, &meta, &mut looks, &mut searched);
+        }
     }
     looks
 }
 
-/// Folders within folders that are looked into.
-const DEPTH: u32 = 16;
+/// Files that are looked at; of more than that none are read.
+const MOST: usize = 2 * MAX_FILES;
 
-fn add(path: &Path, depth: u32, looks: &mut Looks) {
-    // Follows links: those of a ConfigMap's folder lead to its files.
-    let Ok(meta) = fs::metadata(path) else {
-        return;
-    };
-    if meta.is_dir() && depth > 0 {
+/// Looks at what would be read of a file or folder; a folder by another name
+/// is not looked into again.
+fn add(path: &Path, meta: &Metadata, looks: &mut Looks, searched: &mut HashSet<(u64, u64)>) {
+    if meta.is_dir() && searched.insert((meta.dev(), meta.ino())) {
         for entry in fs::read_dir(path).into_iter().flatten().flatten() {
-            add(&entry.path(), depth - 1, looks);
+            let path = entry.path();
+            if looks.len() >= MOST {
+                return;
+            }
+            if is_hidden(&path) {
+                continue;
+            }
+            let Ok(meta) = fs::metadata(&path) else {
+                continue;
+            };
+            if meta.is_dir() || is_resource_file(&path) {
+                add(&path, &meta, looks, searched);
+            }
         }
     }
     let look = Look {
@@ -141,6 +158,26 @@ mod tests {
         fs::remove_file(&file).unwrap();
         assert_eq!(reads(&mut watch, &mut now, 20), 2);
         fs::remove_dir_all(folder.path()).unwrap();
+        assert_eq!(reads(&mut watch, &mut now, 20), 2);
+    }
+
+    #[test]
+    fn what_is_not_read_is_not_looked_at() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        fs::create_dir_all(at("inner/.git")).unwrap();
+        for link in ["loop", "again", "inner/up"] {
+            std::os::unix::fs::symlink(folder.path(), at(link)).unwrap();
+        }
+        fs::write(at("inner/a.yaml"), "a").unwrap();
+        fs::write(at("inner/notes.txt"), "a").unwrap();
+        let mut watch = Watch::new(vec![folder.path().to_owned()]);
+        assert!(watch.seen.len() <= 6, "{:?}", watch.seen);
+        let mut now = Instant::now();
+        fs::write(at("inner/notes.txt"), "ab").unwrap();
+        fs::write(at("inner/.git/a.yaml"), "ab").unwrap();
+        assert_eq!(reads(&mut watch, &mut now, 20), 0);
+        fs::write(at("inner/a.yaml"), "ab").unwrap();
         assert_eq!(reads(&mut watch, &mut now, 20), 2);
     }
 

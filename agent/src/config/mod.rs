@@ -57,6 +57,13 @@ pub enum LoadError {
         /// Which.
         path: PathBuf,
     },
+    /// It is a pipe, a socket or a device: read again, it would be waited for,
+    /// or be empty.
+    #[error("the configuration {} is not a file, so it cannot be read again when it changes", path.display())]
+    NotAFile {
+        /// Which.
+        path: PathBuf,
+    },
     /// It is longer than any configuration.
     #[error("the configuration {} is longer than {MAX_CONFIG} bytes", path.display())]
     TooLong {
@@ -116,7 +123,7 @@ pub fn load(path: &Path) -> Result<Loaded, LoadError> {
 /// # Errors
 /// [`LoadError::Invalid`].
 pub fn parse(file: &str, text: &str, folder: &Path) -> Result<Loaded, LoadError> {
-    let (settings, findings) = read::read(text, folder);
+    let (settings, findings) = read::read(file, text, folder);
     let report = Report {
         file: file.to_owned(),
         text: text.to_owned(),

@@ -20,9 +20,20 @@ const TOML: &str =
     "a table is `[name]`, a key `name = value` with strings in quotes: https://toml.io/en/v1.0.0";
 
 /// Settings and all findings; the settings are of use if none is an error.
-pub(super) fn read(text: &str, folder: &Path) -> (Settings, Vec<Finding>) {
+/// `file` is the text's name.
+pub(super) fn read(file: &str, text: &str, folder: &Path) -> (Settings, Vec<Finding>) {
     let findings = Findings::default();
     let (document, errors) = DeTable::parse_recoverable(text);
+    let extension = Path::new(file).extension().unwrap_or_default();
+    if !errors.is_empty() && (extension == "yaml" || extension == "yml") {
+        let at = At {
+            field: String::new(),
+            span: 0..0,
+        };
+        let hint = "write Traefik's `tracing:` as [tracing] in TOML; Kuma's resources are given with --resources";
+        findings.error(&at, "this is YAML, wanted TOML", hint);
+        return (Settings::default(), findings.into_sorted());
+    }
     if !errors.is_empty() {
         // What is not TOML is not read any further: what can be made out of it
         // would give rise to errors that nobody made.
@@ -55,9 +66,98 @@ pub(super) fn read(text: &str, folder: &Path) -> (Settings, Vec<Finding>) {
     if let Some(table) = root.table("admin", Keys::Strict) {
         settings.admin = super::admin::admin(table, folder, &findings);
     }
+    of_traefik(&mut root, &findings);
     root.finish();
     (settings, findings.into_sorted())
 }
+
+/// Says that the rest of Traefik's own file is of no account.
+fn of_traefik(root: &mut Reader<'_>, findings: &Findings) {
+    let left = root.leave(&TRAEFIK);
+    let Some((first, others)) = left.split_first() else {
+        return;
+    };
+    let names: Vec<&str> = others.iter().map(|at| at.field.as_str()).collect();
+    let what = match names.as_slice() {
+        [] => format!("`{}` is", first.field),
+        names => format!(
+            "`{}` and {} more ({}) are",
+            first.field,
+            names.len(),
+            names.join(", ")
+        ),
+    };
+    let message = format!("{what} Traefik's own and not read here");
+    findings.warning(first, message, "of Traefik's file [tracing] alone counts");
+}
+
+/// What else stands in a file of Traefik, of its static configuration of 1.7
+/// (`configuration/configuration.go`) and 2.x to 3.x
+/// (`pkg/config/static/static_config.go`), and what 1.7 has beside it.
+const TRAEFIK: [&str; 62] = [
+    "accessLog",
+    "accessLogsFile",
+    "acme",
+    "allowMinWeightZero",
+    "api",
+    "backends",
+    "boltdb",
+    "certificatesResolvers",
+    "checkNewVersion",
+    "cluster",
+    "constraints",
+    "consul",
+    "consulCatalog",
+    "core",
+    "debug",
+    "defaultEntryPoints",
+    "docker",
+    "dynamodb",
+    "ecs",
+    "entryPoints",
+    "etcd",
+    "eureka",
+    "experimental",
+    "file",
+    "forwardingTimeouts",
+    "frontends",
+    "global",
+    "graceTimeOut",
+    "healthCheck",
+    "hostResolver",
+    "hub",
+    "idleTimeout",
+    "insecureSkipVerify",
+    "keepTrailingSlash",
+    "kubernetes",
+    "lifeCycle",
+    "log",
+    "logLevel",
+    "marathon",
+    "maxIdleConnsPerHost",
+    "mesos",
+    "metrics",
+    "ocsp",
+    "pilot",
+    "ping",
+    "providers",
+    "providersThrottleDuration",
+    "rancher",
+    "respondingTimeouts",
+    "rest",
+    "retry",
+    "rootCAs",
+    "sendAnonymousUsage",
+    "serversTransport",
+    "serviceFabric",
+    "spiffe",
+    "tcpServersTransport",
+    "tls",
+    "traefikLog",
+    "traefikLogsFile",
+    "web",
+    "zookeeper",
+];
 
 /// Says so if a Zipkin endpoint would refuse all that it is sent.
 fn format_fits(settings: &Settings, at: &At, findings: &Findings) {

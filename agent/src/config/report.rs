@@ -1,5 +1,6 @@
 //! What is wrong with a file, shown where it is wrong.
 
+use std::cmp::Reverse;
 use std::fmt::{self, Write as _};
 use std::ops::Range;
 
@@ -34,6 +35,30 @@ pub struct Finding {
     pub hint: Option<String>,
     /// Which bytes of the file.
     pub span: Range<usize>,
+}
+
+/// Findings about a file that are told about.
+const MAX_FINDINGS: usize = 100;
+
+/// The findings in the order of their places; of very many, some.
+pub(super) fn in_order(mut findings: Vec<Finding>) -> Vec<Finding> {
+    let more = findings.len().saturating_sub(MAX_FINDINGS);
+    if more > 0 {
+        // Errors first: a warning must not push out what refuses the file.
+        findings.sort_by_key(|finding| (Reverse(finding.severity), finding.span.start));
+        findings.truncate(MAX_FINDINGS);
+    }
+    findings.sort_by_key(|finding| finding.span.start);
+    if more > 0
+        && let Some(last) = findings.last_mut()
+    {
+        let hint = last.hint.take().unwrap_or_default();
+        let separator = if hint.is_empty() { "" } else { "; " };
+        last.hint = Some(format!(
+            "{hint}{separator}{more} more findings are not shown"
+        ));
+    }
+    findings
 }
 
 /// All findings about one file. `Display` draws them:

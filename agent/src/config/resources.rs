@@ -19,7 +19,7 @@ mod traffic_trace;
 mod value;
 mod yaml;
 
-pub use files::Fingerprint;
+pub use files::{Fingerprint, is_hidden, is_resource_file};
 #[cfg(any(test, feature = "fuzzing"))]
 pub use fuzz::fuzz_resources;
 pub use value::{universal, values};
@@ -59,17 +59,23 @@ pub struct Refused {
     pub reports: Vec<Report>,
 }
 
+/// Files whose findings are drawn.
+const DRAWN: usize = 50;
+
 struct Drawn<'a>(&'a [Report]);
 
 impl fmt::Display for Drawn<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (n, report) in self.0.iter().enumerate() {
+        for (n, report) in self.0.iter().take(DRAWN).enumerate() {
             if n > 0 {
                 f.write_str("\n")?;
             }
             write!(f, "{report}")?;
         }
-        Ok(())
+        match self.0.len().saturating_sub(DRAWN) {
+            0 => Ok(()),
+            more => writeln!(f, "\n{more} more files with findings are not shown"),
+        }
     }
 }
 

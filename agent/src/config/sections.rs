@@ -117,12 +117,14 @@ pub(super) fn jaeger(table: Option<Reader<'_>>, findings: &Findings) -> Section 
         }
     }
     section.context_header = table
-        .name("traceContextHeaderName")
+        .string("traceContextHeaderName")
         .and_then(|name| context_header(&name, findings));
     if let Some(wide) = table.bool("gen128Bit") {
         section.trace_width = width(wide.value);
     }
-    if let Some(word) = table.string("propagation") {
+    let propagation = table.string("propagation");
+    // As with the other words, what is empty is the default.
+    if let Some(word) = propagation.filter(|word| !word.value.is_empty()) {
         let known = [
             ("jaeger", &[Format::Uber] as &[Format]),
             ("b3", &[Format::B3Single, Format::B3Multi]),
@@ -178,7 +180,7 @@ fn context_header(name: &Placed<&str>, findings: &Findings) -> Option<Box<str>> 
         "x-b3-flags",
     ];
     let lower = name.value.to_ascii_lowercase();
-    if lower == "uber-trace-id" {
+    if matches!(lower.as_str(), "" | "uber-trace-id") {
         return None;
     }
     // A token (RFC 9110 section 5.6.2).
@@ -203,7 +205,8 @@ fn sampler(table: &mut Reader<'_>, findings: &Findings) -> SamplerConfig {
         RateLimiting,
         Remote,
     }
-    let url = table.string("samplingServerURL").map(|url| {
+    let url = table.string("samplingServerURL");
+    let url = url.filter(|url| !url.value.trim().is_empty()).map(|url| {
         let parsed = SamplingUrl::parse(url.value);
         let hint = format!("write {}", SamplingUrl::DEFAULT);
         parsed.map_err(|error| findings.error(&url.at, error.to_string(), &hint))

@@ -12,7 +12,7 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::nearest;
-use super::report::{Finding, Severity};
+use super::report::{Finding, Severity, in_order};
 
 /// Where findings are collected.
 #[derive(Debug, Default)]
@@ -56,11 +56,9 @@ impl Findings {
         self.errors.get()
     }
 
-    /// In the order of their places.
+    /// In the order of their places; of very many, some.
     pub(super) fn into_sorted(self) -> Vec<Finding> {
-        let mut findings = self.list.into_inner();
-        findings.sort_by_key(|finding| finding.span.start);
-        findings
+        in_order(self.list.into_inner())
     }
 }
 
@@ -102,6 +100,8 @@ pub(super) struct Reader<'d> {
     pub(super) at: At,
     keys: Keys,
     asked: Vec<(&'static str, Keys)>,
+    /// Keys that somebody else asks for.
+    left: Vec<&'static str>,
     findings: &'d Findings,
 }
 
@@ -124,6 +124,7 @@ impl<'d> Reader<'d> {
             },
             keys: Keys::Strict,
             asked: Vec::new(),
+            left: Vec::new(),
             findings,
         }
     }
@@ -190,6 +191,7 @@ impl<'d> Reader<'d> {
             at,
             keys,
             asked: Vec::new(),
+            left: Vec::new(),
             findings: self.findings,
         })
     }
@@ -370,11 +372,29 @@ impl<'d> Reader<'d> {
         Some(array.iter().enumerate().map(place).collect())
     }
 
+    /// Leaves out keys of these names, in any case; those that are there.
+    pub(super) fn leave(&mut self, names: &[&'static str]) -> Vec<At> {
+        let mut left = Vec::new();
+        for key in self.table.keys() {
+            let text = key.get_ref().as_ref();
+            let same = |name: &&&'static str| Keys::Traefik.same(name, text);
+            if let Some(name) = names.iter().find(same) {
+                self.left.push(name);
+                left.push(self.field(text, key.span()));
+            }
+        }
+        left.sort_by_key(|at| at.span.start);
+        left
+    }
+
     /// Complains about all keys that were not asked for.
     pub(super) fn finish(self) {
         for name in self.table.keys() {
             let text = name.get_ref().as_ref();
             if self.asked.iter().any(|(key, keys)| keys.same(key, text)) {
+                continue;
+            }
+            if self.left.iter().any(|key| Keys::Traefik.same(key, text)) {
                 continue;
             }
             let known = || self.asked.iter().map(|(key, _)| *key);

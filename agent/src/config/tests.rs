@@ -603,3 +603,26 @@ fn where_others_reach_the_api_it_needs_a_token() {
         );
     }
 }
+
+#[test]
+fn a_file_in_which_all_is_wrong_is_told_about_soon() {
+    let start = std::time::Instant::now();
+    for text in [
+        "x\n".repeat(100_000),
+        (0..50_000).map(|n| format!("k{n} = 1\n")).collect(),
+        format!("[capture]\nports = [{}]\n", "0, ".repeat(100_000)),
+    ] {
+        let LoadError::Invalid(report) = parse("n.toml", &text, Path::new("")).unwrap_err() else {
+            panic!("not of its text");
+        };
+        assert_eq!(report.findings.len(), 100);
+        let drawn = report.to_string();
+        assert!(drawn.ends_with("more findings are not shown\n"), "{drawn}");
+    }
+    // In a test build, on a busy machine; each took minutes once.
+    assert!(
+        start.elapsed() < Duration::from_secs(60),
+        "{:?}",
+        start.elapsed()
+    );
+}

@@ -40,24 +40,28 @@ const USE_OTLP: &str = "if it takes OTLP: backend = \"otlp\" and, below [tracing
 /// Reads the table into the settings.
 pub(super) fn tracing(mut table: Reader<'_>, settings: &mut Settings, findings: &Findings) {
     let named = table.has("backend");
-    let backend = backend(&mut table, findings);
+    let mut sections = Vec::new();
+    for (name, of) in Backend::ALL {
+        let section = table.table(name, Keys::Traefik);
+        sections.extend(section.map(|section| (Some(of), section)));
+    }
+    for name in OTHERS {
+        let section = table.table(name, Keys::Traefik);
+        sections.extend(section.map(|section| (None, section)));
+    }
+    let backend = match named {
+        true => backend(&mut table, findings),
+        false => unnamed(&sections, findings),
+    };
     service(&mut table, settings, findings);
     let name_limit = name_limit(&mut table, findings);
     let rate = table.number("sampleRate");
     let mut chosen = None;
-    for (name, of) in Backend::ALL {
-        let Some(section) = table.table(name, Keys::Traefik) else {
-            continue;
-        };
+    for (of, section) in sections {
         match backend {
-            Some(backend) if backend == of => chosen = Some(section),
-            Some(backend) => ignored(&section, backend, name, named, findings),
+            Some(_) if backend == of => chosen = Some(section),
+            Some(backend) => ignored(&section, backend, of, findings),
             None => {}
-        }
-    }
-    for name in OTHERS {
-        if let (Some(section), Some(backend)) = (table.table(name, Keys::Traefik), backend) {
-            ignored(&section, backend, "", named, findings);
         }
     }
     let mut section = match backend {
@@ -102,12 +106,42 @@ pub(super) fn tracing(mut table: Reader<'_>, settings: &mut Settings, findings: 
     table.finish();
 }
 
-/// The backend; none if what is said is wrong.
-fn backend(table: &mut Reader<'_>, findings: &Findings) -> Option<Backend> {
-    let Some(word) = table.string("backend") else {
-        // Traefik's default.
-        return (!table.has("backend")).then_some(Backend::Jaeger);
+/// The backend where no key names one: of Traefik 1.x Jaeger, whatever sections
+/// there are; of 2.x, which has no such key, the one that has a section
+/// (`pkg/server/service/tracing`). Both mean the same, but for a file in which
+/// Jaeger has none: nobody writes a section to have it ignored.
+fn unnamed(sections: &[(Option<Backend>, Reader<'_>)], findings: &Findings) -> Option<Backend> {
+    let jaeger = sections.iter().any(|(of, _)| *of == Some(Backend::Jaeger));
+    let Some((of, section)) = sections.first().filter(|_| !jaeger) else {
+        return Some(Backend::Jaeger);
     };
+    match of {
+        Some(of) => {
+            let message = format!(
+                "no backend is named: \"{}\" is taken, as in Traefik 2",
+                of.name()
+            );
+            let hint = format!(
+                "write backend = \"{}\" below [tracing]; without it, Traefik 1 takes \"jaeger\"",
+                of.name()
+            );
+            findings.warning(&section.at, message, &hint);
+        }
+        None => {
+            let message = format!(
+                "[{}] is not supported, and no other backend is named",
+                section.at.field
+            );
+            let hint = format!("write backend = \"jaeger\" if that is meant; {USE_OTLP}");
+            findings.error(&section.at, message, &hint);
+        }
+    }
+    *of
+}
+
+/// The backend that is named; none if that is wrong.
+fn backend(table: &mut Reader<'_>, findings: &Findings) -> Option<Backend> {
+    let word = table.string("backend")?;
     let lower = word.value.to_ascii_lowercase();
     if OTHERS.contains(&lower.as_str()) {
         let message = format!("the backend \"{}\" is not supported", word.value);
@@ -150,20 +184,16 @@ fn name_limit(table: &mut Reader<'_>, findings: &Findings) -> Option<NameLimit> 
     Some(limit)
 }
 
-/// Says that a section is not looked at: `name` is what `backend` would have
-/// to be.
-fn ignored(section: &Reader<'_>, backend: Backend, name: &str, named: bool, findings: &Findings) {
+/// Says that a section is not looked at: it is another backend's.
+fn ignored(section: &Reader<'_>, backend: Backend, of: Option<Backend>, findings: &Findings) {
     let message = format!(
         "[{}] is ignored: the backend is \"{}\"",
         section.at.field,
         backend.name()
     );
-    let hint = match (name, named) {
-        ("", _) => "remove it".to_owned(),
-        (name, true) => format!("remove it, or write backend = \"{name}\""),
-        (name, false) => {
-            format!("write backend = \"{name}\": without it, Traefik's default is \"jaeger\"")
-        }
+    let hint = match of {
+        None => "remove it".to_owned(),
+        Some(of) => format!("remove it, or write backend = \"{}\"", of.name()),
     };
     findings.warning(&section.at, message, &hint);
 }

@@ -12,9 +12,6 @@ use crate::config::report::Finding;
 use crate::config::table::{At, Findings};
 use crate::policy::{Created, Kind, Resource};
 
-/// Findings about a text that are told about.
-const MAX_FINDINGS: usize = 100;
-
 /// A resource and the places that what is said about it later may need.
 #[derive(Debug)]
 pub(super) struct Placed {
@@ -65,22 +62,7 @@ pub(super) fn read(text: &str) -> (Vec<Placed>, Vec<Finding>) {
     for node in &documents {
         document(node, "", &findings, &mut found);
     }
-    let mut findings = findings.into_sorted();
-    let more = findings.len().saturating_sub(MAX_FINDINGS);
-    if more > 0 {
-        // Errors first: a warning must not push out what refuses the file.
-        findings.sort_by_key(|finding| std::cmp::Reverse(finding.severity));
-        findings.truncate(MAX_FINDINGS);
-        findings.sort_by_key(|finding| finding.span.start);
-        if let Some(last) = findings.last_mut() {
-            let hint = last.hint.take().unwrap_or_default();
-            let separator = if hint.is_empty() { "" } else { "; " };
-            last.hint = Some(format!(
-                "{hint}{separator}{more} more findings are not shown"
-            ));
-        }
-    }
-    (found, findings)
+    (found, findings.into_sorted())
 }
 
 /// A document, or an item of a list at `path`.

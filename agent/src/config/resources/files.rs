@@ -3,14 +3,16 @@
 use std::fs;
 use std::hash::Hasher as _;
 use std::io::{self, Read as _};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
+use hashbrown::HashSet;
 use siphasher::sip128::{Hasher128, SipHasher24};
 
 use super::{MAX_FILE, MAX_FILES, MAX_TOTAL};
 use crate::config::report::{Finding, Report, Severity};
 
-/// Folders within each other at most: a symbolic link may lead back up.
+/// Folders within each other at most.
 const MAX_DEPTH: usize = 16;
 
 /// What files and folders were when they were read.
@@ -70,13 +72,15 @@ struct Found {
     /// that the user gave.
     files: Vec<(PathBuf, PathBuf)>,
     refused: Vec<(PathBuf, String)>,
+    /// Folders that were searched: a symbolic link may lead back up.
+    searched: HashSet<(u64, u64)>,
 }
 
 impl Found {
     /// A path that the user gave.
     fn path(&mut self, path: &Path) {
         match fs::metadata(path) {
-            Ok(metadata) if metadata.is_dir() => self.folder(path, 0),
+            Ok(metadata) if metadata.is_dir() => self.folder(path, &metadata, 0),
             Ok(metadata) => self.file(path, &metadata),
             Err(error) => self.refuse(path, &error),
         }
@@ -100,7 +104,10 @@ impl Found {
         self.files.push((canonical, path.to_owned()));
     }
 
-    fn folder(&mut self, folder: &Path, depth: usize) {
+    fn folder(&mut self, folder: &Path, metadata: &fs::Metadata, depth: usize) {
+        if !self.searched.insert((metadata.dev(), metadata.ino())) {
+            return;
+        }
         if depth >= MAX_DEPTH {
             let why = format!("more than {MAX_DEPTH} folders within each other");
             self.refused.push((folder.to_owned(), why));
@@ -115,14 +122,12 @@ impl Found {
                 Ok(entry) => entry,
                 Err(error) => return self.refuse(folder, &error),
             };
-            // Editors' files, and `..data` of mounted ConfigMaps, whose files
-            // are linked beside it.
-            if entry.file_name().as_encoded_bytes().starts_with(b".") {
+            let path = entry.path();
+            if is_hidden(&path) {
                 continue;
             }
-            let path = entry.path();
             match fs::metadata(&path) {
-                Ok(metadata) if metadata.is_dir() => self.folder(&path, depth + 1),
+                Ok(metadata) if metadata.is_dir() => self.folder(&path, &metadata, depth + 1),
                 Ok(metadata) if is_resource_file(&path) => self.file(&path, &metadata),
                 Ok(_) => {}
                 // A link to nowhere, or gone since it was listed.
@@ -138,7 +143,15 @@ impl Found {
     }
 }
 
-fn is_resource_file(path: &Path) -> bool {
+/// Whether a folder's entry is nobody's business: editors' files, and `..data`
+/// of mounted ConfigMaps, whose files are linked beside it.
+pub fn is_hidden(path: &Path) -> bool {
+    let name = path.file_name().unwrap_or_default();
+    name.as_encoded_bytes().starts_with(b".")
+}
+
+/// Whether a folder's file is one of resources.
+pub fn is_resource_file(path: &Path) -> bool {
     let extension = path.extension().and_then(|extension| extension.to_str());
     matches!(extension, Some("yaml" | "yml" | "json"))
 }

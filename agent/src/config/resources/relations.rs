@@ -7,7 +7,7 @@ use hashbrown::{HashMap, HashSet};
 
 use super::document::{self, Placed};
 use crate::config::nearest;
-use crate::config::report::{Finding, Report, Severity};
+use crate::config::report::{Finding, Report, Severity, in_order};
 use crate::config::table::At;
 use crate::policy::{
     Dataplane, Engine, Host, Mesh, Resource, ResourceKey, Resources, TrafficTrace, nearest_backend,
@@ -38,7 +38,7 @@ pub(super) fn together(texts: Vec<(String, String)>) -> (Resources, Vec<Report>)
         all.relate(&Arc::new(resources.clone()));
     }
     for report in &mut all.reports {
-        report.findings.sort_by_key(|finding| finding.span.start);
+        report.findings = in_order(std::mem::take(&mut report.findings));
     }
     (resources, all.reports)
 }

@@ -103,7 +103,10 @@ pub(super) fn read(text: &str) -> (Vec<Node>, Vec<Problem>) {
                 problems.append(&mut building.problems);
             }
             Ok(false) => break,
-            Err(problem) => {
+            Err(mut problem) => {
+                if problem.hint.is_empty() {
+                    problem.hint = hint(text, problem.span.start);
+                }
                 problems.append(&mut building.problems);
                 problems.push(problem);
                 broken += 1;
@@ -331,6 +334,20 @@ fn count(copied: &mut usize, node: &Node, span: &Range<usize>) -> Result<(), Pro
         return Err(problem(span, message, "write it out"));
     }
     Ok(())
+}
+
+/// What helps where the syntax breaks off, if that is a usual mistake.
+fn hint(text: &str, at: usize) -> &'static str {
+    let (before, behind) = text.split_at_checked(at).unwrap_or((text, ""));
+    if before.ends_with('\t') || behind.starts_with('\t') {
+        "indent with spaces"
+    } else if behind.starts_with('*') || before.ends_with('*') {
+        "any value is written in quotes: '*'"
+    } else if behind.starts_with(['@', '`', '%', '&']) {
+        "write it in quotes"
+    } else {
+        ""
+    }
 }
 
 fn problem(span: &Range<usize>, message: impl Into<String>, hint: &'static str) -> Problem {

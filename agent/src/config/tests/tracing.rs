@@ -203,6 +203,55 @@ fn keys_match_without_regard_to_case() {
 }
 
 #[test]
+fn a_whole_file_of_traefik_works() {
+    let first = "
+        debug = true
+        defaultEntryPoints = ['http']
+        [entryPoints]
+          [entryPoints.http]
+          address = ':80'
+        [docker]
+        [tracing]
+          backend = 'zipkin'
+          [tracing.zipkin]
+          httpEndpoint = 'http://zipkin:9411/api/v1/spans'";
+    let second = "
+        [log]
+          level = 'DEBUG'
+        [providers.docker]
+        [Tracing]
+          ServiceName = 'edge'
+          [Tracing.Zipkin]
+            HTTPEndpoint = 'http://zipkin:9411/api/v1/spans'";
+    let expected = Tracing {
+        backend: TracingBackend::Zipkin {
+            endpoint: "http://zipkin:9411/api/v1/spans".into(),
+        },
+        ..zipkin()
+    };
+    for text in [first, second] {
+        let text = format!("\u{feff}{}", text.replace('\n', "\r\n"));
+        let loaded = read(&text).unwrap_or_else(|error| panic!("{error}"));
+        assert_eq!(loaded.settings.tracing.as_ref(), Some(&expected));
+        let findings = &loaded.report.findings;
+        assert!(findings.iter().all(|f| f.severity == Severity::Warning));
+    }
+}
+
+#[test]
+fn a_file_in_yaml_is_told_once() {
+    let text = "tracing:\n  zipkin:\n    httpEndpoint: http://zipkin:9411/api/v2/spans\n";
+    for name in ["traefik.yml", "traefik.yaml"] {
+        let error = parse(name, text, Path::new("")).unwrap_err().to_string();
+        assert!(
+            error.starts_with("error: this is YAML, wanted TOML\n"),
+            "{error}"
+        );
+        assert_eq!(error.matches("error: ").count(), 1, "{error}");
+    }
+}
+
+#[test]
 fn every_sampler() {
     use SamplerConfig::{Const, Probabilistic, RateLimiting};
     let default = "http://localhost:5778/sampling";
@@ -251,9 +300,20 @@ fn every_sampler() {
 }
 
 #[test]
-fn an_empty_agent_is_the_default_and_the_usual_header_is_no_other() {
+fn what_is_empty_is_the_default_and_the_usual_header_is_no_other() {
     let text = "[tracing]\n[tracing.jaeger]\nlocalAgentHostPort = \"\"\ntraceContextHeaderName = \"Uber-Trace-Id\"";
     assert_eq!(tracing(text), jaeger());
+    // jaeger-client-go takes its own defaults then (`config/config.go`).
+    let text = "[tracing]\n[tracing.jaeger]\nsamplingType = \"remote\"\nsamplingServerURL = \"\"\ntraceContextHeaderName = \"\"\npropagation = \"\"";
+    let remote = remote("http://localhost:5778/sampling", 1.0);
+    assert_eq!(
+        tracing(text),
+        Tracing {
+            sampler: remote,
+            ..jaeger()
+        }
+    );
+    assert_eq!(settings(text).capture.context_order, []);
     let text = "[tracing]\n[tracing.jaeger]\npropagation = \"jaeger\"";
     assert_eq!(settings(text).capture.context_order, [Format::Uber]);
 }

@@ -67,6 +67,33 @@ fn a_file_by_two_names_is_one() {
 }
 
 #[test]
+fn of_very_many_wrong_files_some_are_told() {
+    let folder = tempfile::tempdir().unwrap();
+    for n in 0..60 {
+        write(folder.path(), &format!("{n:02}.yaml"), "type: Mesh\n");
+    }
+    let refused = load(&[folder.path()]).unwrap_err();
+    assert_eq!(refused.reports.len(), 60);
+    let shown = refused.to_string();
+    assert_eq!(shown.matches("error: cannot be empty").count(), 50);
+    assert!(
+        shown.ends_with("10 more files with findings are not shown\n"),
+        "{shown}"
+    );
+}
+
+#[test]
+fn links_that_lead_back_up_lead_nowhere() {
+    let folder = folder(&[("a.yaml", &named("a")), ("inner/b.yaml", &named("b"))]);
+    for link in ["loop", "again", "inner/up", "inner/more"] {
+        std::os::unix::fs::symlink(folder.path(), folder.path().join(link)).unwrap();
+    }
+    let loaded = load(&[folder.path(), &folder.path().join("inner")]).unwrap();
+    assert_eq!(names(&loaded), ["a", "b"]);
+    assert_eq!(loaded.files.len(), 2);
+}
+
+#[test]
 fn a_mounted_config_map() {
     let folder = tempfile::tempdir().unwrap();
     let root = folder.path();

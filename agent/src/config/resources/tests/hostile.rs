@@ -192,6 +192,25 @@ fn syntax_errors_have_a_place_and_hide_nothing_behind() {
 }
 
 #[test]
+fn usual_mistakes_have_a_hint() {
+    let any =
+        "type: TrafficTrace\nmesh: a\nname: a\nselectors:\n- match:\n    kuma.io/service: *\n";
+    for (text, place, says) in [
+        (any, "6:22", "any value is written in quotes: '*'"),
+        (
+            "type: Mesh\nname: a\ntracing:\n\tbackends: []\n",
+            "4:",
+            "indent with spaces",
+        ),
+        ("type: Mesh\nname: @a\n", "2:7", "write it in quotes"),
+    ] {
+        let drawn = refused(text);
+        assert!(drawn.contains(&format!("r.yaml:{place}")), "{drawn}");
+        assert!(drawn.contains(&format!("= help: {says}")), "{drawn}");
+    }
+}
+
+#[test]
 fn keys_and_tags_of_other_types() {
     assert!(
         refused("type: Mesh\nname: a\n? [a]\n: b").contains("a list as a key, wanted a string")

@@ -31,11 +31,32 @@ fn what_has_no_effect_is_a_warning() {
             "3:10",
             "[tracing.datadog] is ignored",
         ),
-        // As files of Traefik 2 have it.
+        // As files of Traefik 2 and 3 have it.
         (
-            "[tracing]\n[tracing.zipkin]\nsampleRate = 2".into(),
+            "[tracing]\n[tracing.zipkin]\nsampleRate = 0.5".into(),
             "2:10",
-            "write backend = \"zipkin\": without it, Traefik's default is \"jaeger\"",
+            "no backend is named: \"zipkin\" is taken, as in Traefik 2",
+        ),
+        (
+            "[tracing]\n[tracing.otlp.http]".into(),
+            "2:10",
+            "write backend = \"otlp\" below [tracing]; without it, Traefik 1 takes \"jaeger\"",
+        ),
+        (
+            "[tracing]\n[tracing.zipkin]\nsampleRate = 2\n[tracing.jaeger]".into(),
+            "2:10",
+            "remove it, or write backend = \"zipkin\"",
+        ),
+        // The rest of Traefik's file.
+        (
+            "[entryPoints.web]\naddress = ':80'\n[tracing]\n".into(),
+            "1:2",
+            "`entryPoints` is Traefik's own and not read here",
+        ),
+        (
+            "DEBUG = true\nlogLevel = 'INFO'\n[docker]\n[tracing]\n[acme]\n".into(),
+            "1:1",
+            "`DEBUG` and 3 more (logLevel, docker, acme) are Traefik's own and not read here",
         ),
         (
             "[tracing]\nspanNameLimit = 20".into(),
@@ -134,6 +155,11 @@ fn what_is_wrong_is_refused_at_its_place() {
             "[tracing]\nbackend = \"zipkin\"\nBACKEND = \"zipkin\"".into(),
             "2:1, field tracing.backend",
             "there twice, in different case",
+        ),
+        (
+            "[tracing]\n[tracing.datadog]\ndebug = true".into(),
+            "2:10, field tracing.datadog",
+            "write backend = \"jaeger\" if that is meant",
         ),
         (
             "tracing = true".into(),
@@ -254,9 +280,9 @@ fn what_is_wrong_is_refused_at_its_place() {
             "is read in another format",
         ),
         (
-            jaeger("traceContextHeaderName = \"\""),
+            jaeger("traceContextHeaderName = \" \""),
             "3:26",
-            "this is empty",
+            "no name of a header",
         ),
         (
             jaeger("gen128Bit = \"true\""),
