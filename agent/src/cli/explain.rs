@@ -134,6 +134,7 @@ fn candidate(text: &mut String, candidate: &Candidate) -> std::fmt::Result {
         Fate::FewerExact => "loses: as many tags, fewer of them exact",
         Fate::Older => "loses: as specific, but created earlier",
         Fate::LaterName => "loses: as specific and as old, later by name",
+        Fate::NoMesh => "does not count: there is no such Mesh",
     };
     let tags = if rank.total() == 1 { "tag" } else { "tags" };
     writeln!(
@@ -255,6 +256,28 @@ traced:   yes: policy \"web\" sends its spans to backend \"jaeger-collector\"
             explanation
         );
         assert!(!json.contains("secret"));
+    }
+
+    #[test]
+    fn policies_of_a_mesh_that_does_not_exist_are_told_of() {
+        let lost = "{type: TrafficTrace, mesh: defualt, name: lost, selectors: [{match: {a: b}}]}";
+        let parsed = parse("r.yaml", &format!("{RESOURCES}---\n{lost}\n"));
+        let resources: Resources = parsed.resources.into_iter().collect();
+        let engine = Engine::new(Arc::new(resources));
+        let inbounds: [Inbound; 1] = [parse_tags("a=b").unwrap().into()];
+        let explain = |mesh: &str| render(&engine.explain(mesh, &inbounds));
+        let text = explain("default");
+        let says = "policy \"lost\" would match, but it is of mesh \"defualt\"";
+        assert!(text.contains(says), "{text}");
+        let text = explain("defualt");
+        assert!(
+            text.contains("  - lost  {a=b}  1 tag, 1 exact  does not count"),
+            "{text}"
+        );
+        assert!(
+            text.contains("there is no Mesh \"defualt\"; did you mean \"default\"?"),
+            "{text}"
+        );
     }
 
     #[test]

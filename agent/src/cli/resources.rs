@@ -54,7 +54,7 @@ enum ResourcesError {
         reason: String,
     },
     /// The agent says no, of this resource.
-    #[error("{resource}: failed server side: {source}")]
+    #[error("{resource}: {}{source}", side(source))]
     Put {
         /// As `kumactl` names it.
         resource: String,
@@ -75,6 +75,14 @@ enum ResourcesError {
     /// The system refuses what a client needs.
     #[error(transparent)]
     Run(#[from] RunError),
+}
+
+/// Who failed: `kumactl`'s words for an agent that says no.
+const fn side(source: &ClientError) -> &'static str {
+    match source {
+        ClientError::Refused { .. } => "failed server side: ",
+        _ => "",
+    }
 }
 
 pub(super) fn apply(args: &ApplyArgs) -> ExitCode {

@@ -91,6 +91,8 @@ pub enum Fate {
     Older,
     /// The winner's name comes first.
     LaterName,
+    /// Nothing wins: the mesh does not exist.
+    NoMesh,
 }
 
 /// A policy that did not match.
@@ -231,7 +233,7 @@ impl Engine {
 
     /// Other meshes whose policies would match.
     fn elsewhere(&self, mesh: &str, inbounds: &[Inbound]) -> Option<String> {
-        let (other, policy) = self
+        let found = self
             .meshes
             .iter()
             .filter(|(other, _)| &***other != mesh)
@@ -239,7 +241,15 @@ impl Engine {
                 let decision = policies.decide(inbounds);
                 Some((other, decision.policy.as_ref()?))
             })
-            .min()?;
+            .min();
+        // Of a mesh that does not exist, too: it may be misspelt there.
+        let lost = || {
+            let traces = self.resources.all_traffic_traces();
+            let others = traces.filter(|trace| *trace.mesh != *mesh);
+            let matching = others.filter(|trace| trace.rank(inbounds).is_some());
+            matching.map(|trace| (&trace.mesh, &trace.name)).min()
+        };
+        let (other, policy) = found.or_else(lost)?;
         Some(format!(
             "policy \"{policy}\" would match, but it is of mesh \"{other}\""
         ))
@@ -308,7 +318,8 @@ fn compare(
                 Some((_, best)) if best.total() > rank.total() => Fate::FewerTags,
                 Some((_, best)) if *best > rank => Fate::FewerExact,
                 Some((winner, _)) if winner.created > policy.created => Fate::Older,
-                _ => Fate::LaterName,
+                Some(_) => Fate::LaterName,
+                None => Fate::NoMesh,
             };
             Candidate {
                 policy: policy.name.to_string(),

@@ -1,6 +1,6 @@
 //! What the running agent says about a workload.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::process::ExitCode;
 
 use serde_json::json;
@@ -37,41 +37,66 @@ enum AskError {
 /// Asks and prints.
 pub(super) fn explain(agent: &str, workload: &str, show: Show) -> ExitCode {
     match ask(agent, workload) {
-        Ok((status, seen)) => {
+        Ok((status, found)) => {
             match show {
-                Show::Text => say!("{}", text(workload, &seen, &status)),
-                Show::Json => say!("{}", json(&seen)),
+                Show::Text => say!("{}", text(workload, &found, &status)),
+                Show::Json => say!("{}", json(&found)),
             }
             ExitCode::SUCCESS
         }
         Err(error) => {
-            complain!("nodespan: {error:#}");
+            complain!("nodespan: {error}");
             ExitCode::from(FAILED)
         }
     }
 }
 
-fn ask(agent: &str, workload: &str) -> anyhow::Result<(Status, Seen)> {
-    let status = runtime()?.block_on(status::fetch(agent))?;
-    let seen = find(&status, agent, workload)?;
-    Ok((status, seen))
+/// What is known of a workload.
+#[derive(Debug)]
+struct Found {
+    /// Of its exchanges; none if it had none.
+    seen: Option<Seen>,
+    /// `12 tls, 1 http2`: its connections that are not traced; empty without.
+    opaque: String,
 }
 
-fn find(status: &Status, agent: &str, workload: &str) -> Result<Seen, AskError> {
+fn ask(agent: &str, workload: &str) -> anyhow::Result<(Status, Found)> {
+    let status = runtime()?.block_on(status::fetch(agent))?;
+    let found = find(&status, agent, workload)?;
+    Ok((status, found))
+}
+
+fn find(status: &Status, agent: &str, workload: &str) -> Result<Found, AskError> {
     let section = status.sections.get("workloads").cloned();
     let all: Option<BTreeMap<String, Seen>> =
         section.and_then(|section| serde_json::from_value(section).ok());
     let all = all.ok_or_else(|| AskError::NoWorkloads {
         agent: agent.to_owned(),
     })?;
-    if let Some(seen) = all.get(workload) {
-        return Ok(seen.clone());
+    let opaque = &status.ledger.opaque;
+    let seen = all.get(workload).cloned();
+    let of_this = opaque.get(workload);
+    if seen.is_some() || of_this.is_some() {
+        let some = of_this
+            .into_iter()
+            .flatten()
+            .filter(|(_, count)| **count > 0);
+        let named: Vec<String> = some
+            .map(|(name, count)| format!("{count} {name}"))
+            .collect();
+        let opaque = named.join(", ");
+        return Ok(Found { seen, opaque });
     }
-    let others = match nearest(workload, all.keys().map(String::as_str)) {
+    let names: BTreeSet<&str> = all
+        .keys()
+        .chain(opaque.keys())
+        .map(String::as_str)
+        .collect();
+    let others = match nearest(workload, names.iter().copied()) {
         Some(name) => format!("did you mean \"{name}\"?"),
-        None if all.is_empty() => "it has seen no request yet".to_owned(),
+        None if names.is_empty() => "it has seen no request yet".to_owned(),
         None => {
-            let names: Vec<&str> = all.keys().take(20).map(String::as_str).collect();
+            let names: Vec<&str> = names.into_iter().take(20).collect();
             format!("it has seen {}", names.join(", "))
         }
     };
@@ -82,8 +107,27 @@ fn find(status: &Status, agent: &str, workload: &str) -> Result<Seen, AskError> 
     })
 }
 
-fn text(workload: &str, seen: &Seen, status: &Status) -> String {
-    let mut lines = vec![format!("\"{}\", {}", clean(workload), clean(&seen.origin))];
+/// Said of connections that are seen and not traced.
+const NOT_TRACED: &str = "seen, not traced: plain HTTP/1 is";
+
+fn text(workload: &str, found: &Found, status: &Status) -> String {
+    let Found { seen, opaque } = found;
+    let mut lines = Vec::new();
+    match seen {
+        Some(seen) => lines.push(format!("\"{}\", {}", clean(workload), clean(&seen.origin))),
+        None => lines.push(format!("\"{}\": no request was seen", clean(workload))),
+    }
+    if !opaque.is_empty() {
+        lines.push(format!("connections: {opaque} ({NOT_TRACED})"));
+    }
+    if let Some(seen) = seen {
+        of_exchanges(&mut lines, seen, status);
+    }
+    lines.push(String::new());
+    lines.join("\n")
+}
+
+fn of_exchanges(lines: &mut Vec<String>, seen: &Seen, status: &Status) {
     match &seen.dataplane {
         Some((mesh, name)) => {
             lines.push(format!(
@@ -117,36 +161,40 @@ fn text(workload: &str, seen: &Seen, status: &Status) -> String {
             lines.push(format!("          last error: {}", clean(&error.text)));
         }
     }
-    lines.push(String::new());
-    lines.join("\n")
 }
 
-fn json(seen: &Seen) -> serde_json::Value {
-    match &seen.explanation {
-        Some(explanation) => json!(explanation.summary()),
-        None => json!({
-            "mesh": null,
-            "policy": null,
-            "backend": null,
-            "traced": seen.traced,
-            "reason": if seen.traced {
-                "no policies: everything is traced".to_owned()
-            } else {
-                seen.not_traced.join(", ")
-            },
-        }),
-    }
+fn json(found: &Found) -> serde_json::Value {
+    let (traced, reason) = match &found.seen {
+        Some(Seen {
+            explanation: Some(explanation),
+            ..
+        }) => return json!(explanation.summary()),
+        Some(seen) if seen.traced => (true, "no policies: everything is traced".to_owned()),
+        Some(seen) => (false, seen.not_traced.join(", ")),
+        None => (false, format!("{} connections {NOT_TRACED}", found.opaque)),
+    };
+    json!({
+        "mesh": null,
+        "policy": null,
+        "backend": null,
+        "traced": traced,
+        "reason": reason,
+    })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::admin::View;
+    use crate::assemble::Opaque;
     use crate::ledger::Ledger;
 
     #[test]
     fn a_workload_is_found_or_the_nearest_is_named() {
         let ledger = Ledger::new();
+        for _ in 0..12 {
+            ledger.opaque("postgres", Opaque::Tls);
+        }
         ledger
             .backend("default/main")
             .note_error(&"answers 400: bad span");
@@ -168,6 +216,17 @@ mod tests {
         assert!(drawn.contains("not selected: no_policy"), "{drawn}");
         assert!(drawn.contains("answers 400: bad span"), "{drawn}");
         assert_eq!(json(&found)["reason"], "no_policy");
+        // One that speaks nothing that is traced.
+        let found = find(&status, "a:1", "postgres").unwrap();
+        let drawn = text("postgres", &found, &status);
+        assert_eq!(
+            drawn,
+            "\"postgres\": no request was seen\n\
+             connections: 12 tls (seen, not traced: plain HTTP/1 is)\n"
+        );
+        assert_eq!(json(&found)["traced"], false);
+        let error = find(&status, "a:1", "postgers").unwrap_err().to_string();
+        assert!(error.contains("did you mean \"postgres\"?"), "{error}");
         let error = find(&status, "a:1", "wbe").unwrap_err().to_string();
         assert!(error.contains("did you mean \"web\"?"), "{error}");
     }
