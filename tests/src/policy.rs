@@ -10,6 +10,7 @@ mod scene;
 mod seeds;
 mod several;
 mod thrift;
+mod turned;
 mod wrong;
 
 use std::path::Path;
@@ -39,11 +40,12 @@ pub fn run(
         nodespan,
         zipkins,
     };
-    let groups: [(&str, Group); 5] = [
+    let groups: [(&str, Group); 6] = [
         ("several/", several::run),
         ("seeds/", seeds::run),
         ("wrong-files/", wrong::run),
         ("api/", api::run),
+        ("turned/", turned::run),
         ("reload/", load::run),
     ];
     for (group, run) in groups {

@@ -12,6 +12,8 @@ use crate::wait;
 #[derive(Debug)]
 pub struct Client {
     stream: TcpStream,
+    /// Where the next bytes are read to.
+    room: Vec<u8>,
     buffer: Vec<u8>,
     keep: usize,
 }
@@ -52,6 +54,7 @@ impl Client {
         stream.set_write_timeout(Some(Duration::from_secs(60)))?;
         Ok(Self {
             stream,
+            room: vec![0; 65536],
             buffer: Vec::new(),
             keep: 65536,
         })
@@ -301,13 +304,12 @@ impl Client {
 
     /// Reads once; a reset counts as the end.
     fn fill(&mut self) -> Result<usize> {
-        let mut bytes = [0; 65536];
-        let got = match self.stream.read(&mut bytes) {
+        let got = match self.stream.read(&mut self.room) {
             Ok(got) => got,
             Err(error) if error.kind() == ErrorKind::ConnectionReset => 0,
             Err(error) => return Err(error).context("receiving"),
         };
-        self.buffer.extend_from_slice(&bytes[..got]);
+        self.buffer.extend_from_slice(&self.room[..got]);
         Ok(got)
     }
 }

@@ -18,6 +18,7 @@ pub enum Verdict {
 #[derive(Debug)]
 pub struct Report {
     only: Vec<String>,
+    except: Vec<String>,
     started: Instant,
     passed: usize,
     failed: usize,
@@ -31,6 +32,7 @@ impl Report {
     pub fn new(only: Vec<String>) -> Self {
         Self {
             only,
+            except: Vec::new(),
             started: Instant::now(),
             passed: 0,
             failed: 0,
@@ -38,14 +40,17 @@ impl Report {
         }
     }
 
+    /// Leaves out the checks and groups whose names begin so.
+    pub fn leave_out(&mut self, except: Vec<String>) {
+        self.except = except;
+    }
+
     /// Whether a check, or a group whose checks begin with `name`, is wanted.
     #[must_use]
     pub fn wants(&self, name: &str) -> bool {
-        self.only.is_empty()
-            || self
-                .only
-                .iter()
-                .any(|only| name.contains(only) || only.starts_with(name))
+        let is_wanted = |only: &String| name.contains(only) || only.starts_with(name);
+        let is_left_out = self.except.iter().any(|except| name.starts_with(except));
+        !is_left_out && (self.only.is_empty() || self.only.iter().any(is_wanted))
     }
 
     /// Runs a check and prints its line.

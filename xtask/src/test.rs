@@ -88,8 +88,10 @@ impl Test {
         let jaeger = sh::step("starting Jaeger", || Jaeger::start(workspace, &out))?;
         let kernels: &[Kernel] = &self.kernel.0;
         for suite in suites {
-            let is_not_asked_for =
-                matches!(suite.place, Place::OneGuest(kernel) if !kernels.contains(&kernel));
+            let is_not_asked_for = match suite.place {
+                Place::OneGuest(kernel) | Place::Counted(kernel) => !kernels.contains(&kernel),
+                Place::Host | Place::Guest => false,
+            };
             if is_not_asked_for {
                 continue;
             }
@@ -116,7 +118,9 @@ impl Test {
             match suite.place {
                 Place::Host => suite::on_host(suite, &site, tally)?,
                 Place::Guest => suite::in_guests(suite, &site, kernels, tally)?,
-                Place::OneGuest(kernel) => suite::in_guests(suite, &site, &[kernel], tally)?,
+                Place::OneGuest(kernel) | Place::Counted(kernel) => {
+                    suite::in_guests(suite, &site, &[kernel], tally)?;
+                }
             }
         }
         Ok(())

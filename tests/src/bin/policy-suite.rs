@@ -1,4 +1,4 @@
-//! `policy-suite --out DIR [--kernel NAME] [--only NAME]…`: policies,
+//! `policy-suite --out DIR [--kernel NAME] [--only NAME]… [--except NAME]…`: policies,
 //! configuration and the resource API, end to end. Needs root and a kernel that
 //! can run the probes.
 //!
@@ -22,7 +22,8 @@ fn main() -> Result<ExitCode> {
         out: PathBuf::new(),
         envoy: None,
     };
-    let (mut kernel, mut only) = ("unknown".to_owned(), Vec::new());
+    let mut kernel = "unknown".to_owned();
+    let (mut only, mut except) = (Vec::new(), Vec::new());
     let mut words = std::env::args().skip(1);
     while let Some(word) = words.next() {
         let value = words
@@ -32,6 +33,7 @@ fn main() -> Result<ExitCode> {
             "--out" => places.out = std::path::absolute(value)?,
             "--kernel" => kernel = value,
             "--only" => only.push(value),
+            "--except" => except.push(value),
             other => bail!("unknown argument {other}"),
         }
     }
@@ -46,6 +48,7 @@ fn main() -> Result<ExitCode> {
         Zipkin::new(&set("NODESPAN_ZIPKIN_2")?)?,
     ];
     let mut report = Report::new(only);
+    report.leave_out(except);
     report.note(&format!("policy-suite on kernel {kernel}"));
     policy::run(&mut report, &places, &nodespan, &zipkins)?;
     Ok(if report.finish() {

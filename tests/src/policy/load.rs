@@ -1,5 +1,8 @@
 //! Policies that change under load: every request is decided by the old or the
 //! new state, none is lost and none is there twice.
+//!
+//! What is reached in a second depends on who else uses the machine, unless the
+//! guest counts its time in instructions (`cargo xtask vm --icount`).
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -23,11 +26,13 @@ use crate::targets::{Places, Target, nginx};
 use crate::wait;
 
 const SERVICE: &str = "policy-load";
-/// Connections, each with a thread that waits for its answers.
-const CONNECTIONS: u32 = 8;
+/// Keep-alive connections. One thread asks on all of them at once and then
+/// reads all answers: in an emulated machine each time that somebody falls
+/// asleep and is woken costs more than a request.
+const CONNECTIONS: u32 = 20;
 /// Requests a second that are aimed at, and what must be reached.
 const RATE: u32 = 1000;
-const LEAST: u64 = 300;
+const LEAST: u64 = 900;
 /// Between two changes.
 const EVERY: Duration = Duration::from_millis(100);
 /// So long, changes are left to the agent to find, and so long it is told.
@@ -78,11 +83,9 @@ pub(super) fn run(report: &mut Report, site: &Site<'_>) -> Result<()> {
          the agent was told); {written} files, {changes} states in force, {found} of them found"
     ));
     report.check("reload/rate", || {
-        // A machine that others use, too, may give less even without a change.
-        let least = LEAST.min(still / 2);
-        ensure!(rate >= least, "{rate} requests a second, not {least}");
+        ensure!(rate >= LEAST, "{rate} requests a second, not {LEAST}");
         ensure!(found >= 3, "{found} states were found");
-        ensure!(changes >= 60, "{changes} states were in force");
+        ensure!(changes >= 150, "{changes} states were in force");
         Ok(Verdict::Passed)
     });
     report.check("reload/each-once", || {
@@ -166,7 +169,7 @@ fn change(
 
 /// Requests to a server, each with a path of its own.
 struct Load {
-    threads: Vec<JoinHandle<Result<u64>>>,
+    thread: JoinHandle<Result<u64>>,
     answered: Arc<AtomicU64>,
     stop: Arc<AtomicBool>,
     start: Instant,
@@ -175,28 +178,30 @@ struct Load {
 impl Load {
     fn start(server: SocketAddr, tag: &'static str) -> Self {
         let (stop, start) = (Arc::new(AtomicBool::new(false)), Instant::now());
-        let count = Arc::new(AtomicU64::new(0));
-        let threads = (0..CONNECTIONS).map(|connection| {
-            let (stop, answered) = (Arc::clone(&stop), Arc::clone(&count));
-            thread::spawn(move || {
-                let mut client = Client::connect(server)?;
-                let mut sent = 0;
-                while !stop.load(Relaxed) {
-                    let turn = u32::try_from(sent)? * CONNECTIONS + connection;
-                    let due = Duration::from_secs(1) * turn / RATE;
-                    thread::sleep(due.saturating_sub(start.elapsed()));
-                    let path = format!("/small/{tag}/{connection}-{sent}");
-                    let answer = client.exchange("GET", &path, "")?;
-                    ensure!(answer.status == 200, "status {}", answer.status);
-                    sent += 1;
-                    answered.fetch_add(1, Relaxed);
+        let answered = Arc::new(AtomicU64::new(0));
+        let (stopped, count) = (Arc::clone(&stop), Arc::clone(&answered));
+        let thread = thread::spawn(move || {
+            let clients = (0..CONNECTIONS).map(|_| Client::connect(server));
+            let mut clients: Vec<Client> = clients.collect::<Result<_>>()?;
+            let mut turn = 0_u32;
+            while !stopped.load(Relaxed) {
+                let due = Duration::from_secs(1) * turn * CONNECTIONS / RATE;
+                thread::sleep(due.saturating_sub(start.elapsed()));
+                for (n, client) in clients.iter_mut().enumerate() {
+                    client.request("GET", &format!("/small/{tag}/{n}-{turn}"), "")?;
                 }
-                Ok(sent)
-            })
+                for client in &mut clients {
+                    let answer = client.response("GET")?;
+                    ensure!(answer.status == 200, "status {}", answer.status);
+                }
+                turn += 1;
+                count.fetch_add(u64::from(CONNECTIONS), Relaxed);
+            }
+            Ok(u64::from(turn * CONNECTIONS))
         });
         Self {
-            threads: threads.collect(),
-            answered: count,
+            thread,
+            answered,
             stop,
             start,
         }
@@ -212,14 +217,10 @@ impl Load {
     /// How many requests were sent and answered, and in what time.
     fn stop(self) -> Result<(u64, Duration)> {
         self.stop.store(true, Relaxed);
-        let mut sent = 0;
-        for thread in self.threads {
-            let Ok(done) = thread.join() else {
-                bail!("a client panicked")
-            };
-            sent += done.context("a client")?;
-        }
-        Ok((sent, self.start.elapsed()))
+        let Ok(sent) = self.thread.join() else {
+            bail!("the client panicked")
+        };
+        Ok((sent.context("the client")?, self.start.elapsed()))
     }
 }
 
@@ -239,9 +240,9 @@ fn each_once(server: &Target, backends: &[Collector; 2], sent: u64) -> Result<()
     );
     let mut counts = [0; 2];
     let all_there = wait::until_true("all spans", Duration::from_secs(60), || {
-        thread::sleep(Duration::from_millis(500)); // All of it is read again.
+        thread::sleep(Duration::from_millis(500)); // All of it is searched again.
         for (count, backend) in counts.iter_mut().zip(backends) {
-            *count = backend.spans()?.len();
+            *count = backend.count();
         }
         Ok(counts.iter().sum::<usize>() >= sent)
     });

@@ -34,6 +34,9 @@ pub(super) enum Place {
     /// In a guest of this kernel, if it is one of those that are asked for:
     /// what it shows is not the kernel's to decide.
     OneGuest(Kernel),
+    /// The same, but its time is counted in instructions: what it is to reach
+    /// in a second is not for whoever else uses this machine to decide.
+    Counted(Kernel),
 }
 
 /// A program that prints `ok NAME`, `not ok NAME: why` or `skip NAME: why`
@@ -50,6 +53,8 @@ pub(super) struct Suite {
     pub(super) place: Place,
     /// Whether it wants a Kubernetes API.
     pub(super) kubernetes: bool,
+    /// What else it is told.
+    pub(super) arguments: &'static [&'static str],
 }
 
 /// All suites; those that the workspace does not have are left out.
@@ -59,24 +64,35 @@ pub(super) const SUITES: &[Suite] = &[
         binary: "host-suite",
         place: Place::Host,
         kubernetes: false,
+        arguments: &[],
     },
     Suite {
         package: "nodespan-tests",
         binary: "kubernetes-suite",
         place: Place::Host,
         kubernetes: true,
+        arguments: &[],
     },
     Suite {
         package: "nodespan-tests",
         binary: "guest-suite",
         place: Place::Guest,
         kubernetes: false,
+        arguments: &[],
     },
     Suite {
         package: "nodespan-tests",
         binary: "policy-suite",
         place: Place::OneGuest(Kernel::V6_12),
         kubernetes: false,
+        arguments: &["--except", "reload/"],
+    },
+    Suite {
+        package: "nodespan-tests",
+        binary: "policy-suite",
+        place: Place::Counted(Kernel::V6_12),
+        kubernetes: false,
+        arguments: &["--only", "reload/"],
     },
 ];
 
@@ -113,6 +129,7 @@ pub(super) fn on_host(suite: &Suite, site: &Site<'_>, tally: &mut Tally) -> Resu
         .arg(&site.binary)
         .arg("--out")
         .arg(out)
+        .args(suite.arguments)
         .env("NODESPAN_BIN", &site.agent)
         .env("NODESPAN_ENVOY", servers::find(&Cache::open()?)?.envoy)
         .env("NODESPAN_ZIPKIN", site.zipkin.url())
@@ -170,27 +187,32 @@ pub(super) fn in_guests(
 }
 
 fn in_guest(suite: &Suite, site: &Site<'_>, kernel: Kernel) -> Run {
-    let run = Arc::new(Mutex::new(Run::new(suite.binary, kernel.name())));
-    let result = attend(site, kernel, &run);
+    let place = match suite.place {
+        Place::Counted(_) => format!("{}-counted", kernel.name()),
+        _ => kernel.name().to_owned(),
+    };
+    let run = Arc::new(Mutex::new(Run::new(suite.binary, &place)));
+    let result = attend(suite, site, kernel, &run);
     let mut run = lock(&run).clone();
     run.flush();
     run.end(result);
     run
 }
 
-fn attend(site: &Site<'_>, kernel: Kernel, run: &Arc<Mutex<Run>>) -> Result<i32> {
+fn attend(suite: &Suite, site: &Site<'_>, kernel: Kernel, run: &Arc<Mutex<Run>>) -> Result<i32> {
     let out = lock(run).out_dir(site)?;
     let sink = {
         let run = Arc::clone(run);
         move |stream: Stream, bytes: &[u8]| lock(&run).bytes(stream, bytes)
     };
-    let command = [
+    let mut command = vec![
         site.binary.clone().into_os_string(),
         "--kernel".into(),
         kernel.name().into(),
         "--out".into(),
         out.clone().into_os_string(),
     ];
+    command.extend(suite.arguments.iter().map(Into::into));
     let mut guest = Guest::new(kernel)
         .with_net()
         .share(&out)
@@ -201,6 +223,12 @@ fn attend(site: &Site<'_>, kernel: Kernel, run: &Arc<Mutex<Run>>) -> Result<i32>
         .env("NODESPAN_ZIPKIN", site.zipkin.url_from_guest())
         .env("NODESPAN_JAEGER", site.jaeger.places_from_guest())
         .output(Output::Sink(Arc::new(sink)));
+    if let Place::Counted(_) = suite.place {
+        // Nothing is asked of a server out there, whose time is another.
+        guest = guest
+            .with_icount()
+            .env("NODESPAN_ZIPKIN_2", site.zipkin.url_from_guest());
+    }
     if let Some(second) = &site.second_zipkin {
         guest = guest.env("NODESPAN_ZIPKIN_2", second.url_from_guest());
     }
