@@ -39,6 +39,94 @@ mod tests {
         assert!(SYSTEMD_UNIT.contains("nodespan run --config /etc/nodespan/nodespan.toml"));
     }
 
+    /// Values of a key of the unit.
+    fn of_unit(key: &str) -> Vec<&'static str> {
+        let lines = SYSTEMD_UNIT.lines();
+        let values = lines.filter_map(|line| line.strip_prefix(key)?.strip_prefix('='));
+        values.collect()
+    }
+
+    #[test]
+    fn the_unit_grants_what_is_needed_and_no_more() {
+        let words = |key: &str| -> Vec<&str> {
+            let values = of_unit(key);
+            assert_eq!(values.len(), 1, "{key}");
+            values[0].split_whitespace().collect()
+        };
+        assert_eq!(
+            words("CapabilityBoundingSet"),
+            [
+                "CAP_BPF",
+                "CAP_PERFMON",
+                "CAP_SYS_PTRACE",
+                "CAP_DAC_READ_SEARCH"
+            ]
+        );
+        assert!(words("AmbientCapabilities").is_empty());
+        assert_eq!(words("LimitMEMLOCK"), ["infinity"]);
+        assert_eq!(words("NoNewPrivileges"), ["yes"]);
+        assert_eq!(words("ProtectSystem"), ["strict"]);
+        assert_eq!(
+            words("SystemCallFilter"),
+            ["@system-service", "bpf", "perf_event_open"]
+        );
+        // No try at what cannot get better (README, exit codes).
+        assert_eq!(words("RestartPreventExitStatus"), ["2", "3"]);
+        // Each of these would hide what it is there to see: other processes, or
+        // the calls of other users.
+        for key in [
+            "ProtectProc",
+            "ProcSubset",
+            "PrivateUsers",
+            "PrivateNetwork",
+            "RootDirectory",
+            "InaccessiblePaths",
+        ] {
+            assert!(of_unit(key).is_empty(), "{key}");
+        }
+        for (key, of_all) in [("User", "root"), ("DynamicUser", "no")] {
+            assert!(of_unit(key).iter().all(|value| *value == of_all), "{key}");
+        }
+    }
+
+    /// Instructions of the Dockerfile: their name and the rest, lines joined.
+    fn dockerfile() -> Vec<(String, String)> {
+        let text = include_str!("../Dockerfile");
+        let lines = text.lines().filter(|line| !line.starts_with('#'));
+        let joined = lines.collect::<Vec<_>>().join("\n").replace("\\\n", "");
+        let instructions = joined.lines().filter_map(|line| line.split_once(' '));
+        let own = |(name, rest): (&str, &str)| {
+            let words: Vec<&str> = rest.split_whitespace().collect();
+            (name.to_owned(), words.join(" "))
+        };
+        instructions.map(own).collect()
+    }
+
+    #[test]
+    fn the_image_is_the_root_file_system_and_nothing_else() {
+        let file = dockerfile();
+        let names: Vec<&str> = file.iter().map(|(name, _)| name.as_str()).collect();
+        let expected = ["FROM", "ARG", "ADD", "LABEL", "USER", "ENTRYPOINT", "CMD"];
+        assert_eq!(names, expected);
+        let of = |name: &str| {
+            let found = file.iter().find(|(other, _)| other == name);
+            found.map_or("", |(_, rest)| rest.as_str())
+        };
+        assert_eq!(of("FROM"), "scratch");
+        assert_eq!(of("ADD"), "${ROOTFS} /");
+        assert_eq!(of("USER"), "65532:65532");
+        assert_eq!(of("ENTRYPOINT"), "[\"/usr/bin/nodespan\"]");
+        let version = env!("CARGO_PKG_VERSION");
+        let label = format!("org.opencontainers.image.version=\"{version}\"");
+        assert!(of("LABEL").contains(&label));
+        // What is named is all that is sent to who builds it.
+        let (_, rootfs) = of("ARG").split_once('=').unwrap();
+        let ignored = include_str!("../../.dockerignore");
+        let lines = ignored.lines().filter(|line| !line.starts_with('#'));
+        let lines: Vec<&str> = lines.collect();
+        assert_eq!(lines, ["*", &format!("!{rootfs}")]);
+    }
+
     #[test]
     fn the_configuration_in_clusters_is_valid() {
         let settings = settings(kubernetes::CONFIG, Path::new(""));

@@ -37,7 +37,22 @@ impl Agent {
         arguments: impl IntoIterator<Item = S>,
         out: &Path,
     ) -> Result<Self> {
-        let mut start = command([nodespan]);
+        Self::start_by(&[], nodespan, name, arguments, out)
+    }
+
+    /// Starts it through `words`, a command that becomes the agent.
+    ///
+    /// # Errors
+    /// If it cannot be started.
+    pub fn start_by<S: AsRef<OsStr>>(
+        words: &[&str],
+        nodespan: &Path,
+        name: &str,
+        arguments: impl IntoIterator<Item = S>,
+        out: &Path,
+    ) -> Result<Self> {
+        let words = words.iter().map(OsStr::new);
+        let mut start = command(words.chain([nodespan.as_os_str()]));
         start.args(["run", "--output", "jsonl"]).args(arguments);
         let running = Running::start(name, &mut start, out)?;
         Ok(Self {
@@ -96,6 +111,14 @@ impl Agent {
             );
         }
         Ok(())
+    }
+
+    /// Waits until it has said `text` on standard error.
+    ///
+    /// # Errors
+    /// If it ends first, or does not in time.
+    pub fn wait_stderr(&mut self, text: &str) -> Result<()> {
+        self.running.wait_stderr(text)
     }
 
     /// The spans it has written so far.

@@ -17,6 +17,7 @@ pub mod cases;
 pub mod children;
 pub mod clients;
 pub mod compare;
+pub mod contained;
 pub mod everywhere;
 pub mod host;
 pub mod identity;

@@ -2,6 +2,7 @@
 //! with the object inside.
 
 use std::{
+    env,
     ffi::OsString,
     fs,
     path::{Path, PathBuf},
@@ -11,10 +12,14 @@ use std::{
 use anyhow::{Context, Result, bail};
 use clap::Args;
 
-use crate::{cache::Cache, setup::bpf, sh, workspace::Workspace};
+use crate::{apt, cache::Cache, setup::bpf, sh, workspace::Workspace};
 
-const BPF_TARGET: &str = "bpfel-unknown-none";
-const BPF_PACKAGE: &str = "agent-ebpf";
+/// The target of what is released: it runs on any distribution, since its C
+/// library is inside.
+pub(crate) const RELEASE_TARGET: &str = "x86_64-unknown-linux-musl";
+
+pub(crate) const BPF_TARGET: &str = "bpfel-unknown-none";
+pub(crate) const BPF_PACKAGE: &str = "agent-ebpf";
 const BPF_BINARY: &str = "nodespan-ebpf";
 
 /// The kernel objects: the usual one, and one whose programs log what they do.
@@ -115,15 +120,88 @@ pub(crate) fn binary(
         cargo.arg("--release");
     }
     if let Some(folder) = objects {
-        cargo.envs(
-            OBJECTS
-                .iter()
-                .map(|object| (object.variable, folder.join(object.file))),
-        );
+        cargo.envs(object_variables(folder));
     }
     sh::run(&mut cargo)?;
     let profile = if release { "release" } else { "debug" };
     Ok(workspace.target.join(profile).join(name))
+}
+
+fn object_variables(folder: &Path) -> impl Iterator<Item = (&'static str, PathBuf)> {
+    let variable = |object: &Variant| (object.variable, folder.join(object.file));
+    OBJECTS.iter().map(variable)
+}
+
+/// The agent as it is released: static, without symbols, and without a word of
+/// where it was built. Builds in `target`, a folder of its own.
+///
+/// # Errors
+/// If the target cannot be had, or it does not build.
+pub(crate) fn released(workspace: &Workspace, target: &Path) -> Result<(PathBuf, Vec<PathBuf>)> {
+    // What links with musl, and the headers for what is written in C.
+    apt::install(&["musl-tools"])?;
+    let installed = sh::capture(Command::new("rustup").args(["target", "list", "--installed"]))?;
+    if !installed.lines().any(|line| line == RELEASE_TARGET) {
+        sh::step(&format!("rustup target add {RELEASE_TARGET}"), || {
+            sh::quiet(Command::new("rustup").args(["target", "add", RELEASE_TARGET]))
+        })?;
+    }
+    let objects = kernel_objects(workspace)?;
+    let places = remapped(workspace, target)?;
+    let flags = places.iter().map(|(path, name)| remap(path, name));
+    let of_c = places.iter().map(|(path, name)| {
+        let path = path.display();
+        format!("-ffile-prefix-map={path}={name}")
+    });
+    sh::run(
+        workspace
+            .cargo()
+            .args(["build", "--locked", "--release", "-p", "nodespan"])
+            .args(["--bin", "nodespan", "--target", RELEASE_TARGET])
+            .env("CARGO_TARGET_DIR", target)
+            .env(
+                "CARGO_ENCODED_RUSTFLAGS",
+                flags.collect::<Vec<_>>().join("\u{1f}"),
+            )
+            .env_remove("RUSTFLAGS")
+            .env(
+                "CFLAGS_x86_64_unknown_linux_musl",
+                of_c.collect::<Vec<_>>().join(" "),
+            )
+            .env("CARGO_PROFILE_RELEASE_DEBUG", "0")
+            .env("CARGO_PROFILE_RELEASE_STRIP", "symbols")
+            .env("CARGO_INCREMENTAL", "0")
+            .envs(object_variables(&objects)),
+    )?;
+    let kept = object_variables(&objects).map(|(_, path)| path).collect();
+    Ok((target.join(RELEASE_TARGET).join("release/nodespan"), kept))
+}
+
+/// What the compiler of the kernel objects says it is.
+///
+/// # Errors
+/// If there is none.
+pub(crate) fn kernel_compiler() -> Result<String> {
+    bpf::ensure(&Cache::open()?)?.version()
+}
+
+/// Folders of this machine, and how they are called in what is built. Of
+/// several that fit, the last counts.
+fn remapped(workspace: &Workspace, target: &Path) -> Result<Vec<(PathBuf, &'static str)>> {
+    let home = env::var_os("HOME").map(|home| PathBuf::from(home).join(".cargo"));
+    let cargo = env::var_os("CARGO_HOME").map(PathBuf::from).or(home);
+    Ok(vec![
+        (
+            cargo.context("neither CARGO_HOME nor HOME is set")?,
+            "/cargo",
+        ),
+        (workspace.root.clone(), "/nodespan"),
+        (target.to_owned(), "/target"),
+    ])
+}
+
+fn remap(path: &Path, name: &str) -> String {
+    format!("--remap-path-prefix={}={name}", path.display())
 }
 
 /// Whether the workspace has kernel programs yet.
@@ -178,12 +256,16 @@ fn kernel_cargo(workspace: &Workspace, target: &Path, flags: &[&str]) -> Result<
         bpf::ensure(&cache)?
     };
     let mut all = vec![
-        "-Cdebuginfo=2",
+        "-Cdebuginfo=2".to_owned(),
         // Names and types of the programs' maps and functions.
-        "-Clink-arg=--btf",
-        "--cfg=bpf_target_arch=\"x86_64\"",
+        "-Clink-arg=--btf".to_owned(),
+        "--cfg=bpf_target_arch=\"x86_64\"".to_owned(),
+        // The object is a part of the agent and says where its lines come from.
+        remap(&toolchain.sysroot()?, "/rust"),
     ];
-    all.extend(flags);
+    let places = remapped(workspace, target)?;
+    all.extend(places.iter().map(|(path, name)| remap(path, name)));
+    all.extend(flags.iter().map(|&flag| flag.to_owned()));
     let mut cargo = toolchain.cargo()?;
     cargo
         .current_dir(&workspace.root)

@@ -16,6 +16,7 @@ mod build;
 mod cache;
 mod daemon;
 mod demo;
+mod dist;
 mod generate;
 mod interrupt;
 mod kernel;
@@ -51,6 +52,7 @@ enum Verb {
     #[command(hide = true)]
     DemoStage(demo::Stage),
     Bench(bench::Bench),
+    Dist(dist::Dist),
     #[command(hide = true)]
     BenchGuest(bench::BenchGuest),
     #[command(name = "gen")]
@@ -90,6 +92,7 @@ fn dispatch(verb: Verb) -> Result<i32> {
         Verb::Demo(demo) => demo.run(),
         Verb::DemoStage(stage) => stage.run(),
         Verb::Bench(bench) => bench.run(),
+        Verb::Dist(dist) => dist.run(),
         Verb::BenchGuest(driver) => driver.run(),
         Verb::Generate(generate) => generate.run(),
     }

@@ -20,6 +20,7 @@ use crate::{
 };
 
 mod suite;
+mod systemd;
 mod tally;
 
 use suite::{Place, SUITES, Site, Suite};
@@ -74,6 +75,9 @@ impl Test {
         let objects = build::kernel_objects(workspace)?;
         let agent = build::binary(workspace, "nodespan", "nodespan", true, Some(&objects))?;
         tally.pass("build --release");
+        tally.check("systemd-analyze of the unit", || {
+            systemd::check(workspace, &agent)
+        });
 
         let suites: Vec<&Suite> = SUITES
             .iter()

@@ -55,6 +55,13 @@ impl Workspace {
         command
     }
 
+    /// The compiler that `cargo` uses there.
+    pub(crate) fn rustc(&self) -> Command {
+        let mut command = Command::new("rustc");
+        command.current_dir(&self.root);
+        command
+    }
+
     /// Whether a package has a binary of this name yet.
     pub(crate) fn has_binary(&self, package: &str, binary: &str) -> bool {
         let list = |value: &Value, key: &str| value[key].as_array().cloned().unwrap_or_default();

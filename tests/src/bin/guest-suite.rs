@@ -15,7 +15,7 @@ use nodespan_tests::report::Report;
 use nodespan_tests::targets::Places;
 use nodespan_tests::zipkin::Zipkin;
 use nodespan_tests::{
-    everywhere, identity, narrow, past, traced, traffic, verified, workloads, wrong,
+    contained, everywhere, identity, narrow, past, traced, traffic, verified, workloads, wrong,
 };
 
 struct Arguments {
@@ -55,6 +55,13 @@ fn main() -> Result<ExitCode> {
             .and_then(|servers| everywhere::run(&mut report, places, nodespan, &servers));
         if let Err(error) = everywhere {
             report.result("everywhere", Err(error));
+        }
+        let contained = zipkin
+            .as_deref()
+            .context("NODESPAN_ZIPKIN is not set")
+            .and_then(|url| contained::run(&mut report, nodespan, places, url));
+        if let Err(error) = contained {
+            report.result("contained", Err(error));
         }
         if let Err(error) = narrow::run(&mut report, nodespan, places) {
             report.result("narrow", Err(error));

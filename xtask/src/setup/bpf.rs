@@ -38,6 +38,22 @@ pub(crate) struct Toolchain {
 }
 
 impl Toolchain {
+    /// Where it is installed.
+    ///
+    /// # Errors
+    /// If it does not run.
+    pub(crate) fn sysroot(&self) -> Result<PathBuf> {
+        sysroot(&self.name)
+    }
+
+    /// What its compiler says it is.
+    ///
+    /// # Errors
+    /// If it does not run.
+    pub(crate) fn version(&self) -> Result<String> {
+        rustc(&self.name, &["--version"])
+    }
+
     /// `cargo` of this toolchain with all that the BPF target needs.
     ///
     /// # Errors

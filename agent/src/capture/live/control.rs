@@ -52,16 +52,19 @@ impl Control {
         }
     }
 
-    /// Keeps the agent's own traffic out of its own traces.
+    /// Keeps the agent's own traffic out of its own traces. `seen` is the owner
+    /// of its calls as the kernel sees it. What `/proc/self/cgroup` says is not:
+    /// with a cgroup namespace of its own, as containers have it, that is the
+    /// root.
     ///
     /// # Errors
     /// If the map refuses.
-    pub fn ignore_self(&mut self, by_cgroup: bool) -> Result<(), LiveError> {
+    pub fn ignore_self(&mut self, seen: OwnerId) -> Result<(), LiveError> {
         let own = OWNER_PROCESS | u64::from(std::process::id());
         self.put(own, Verdict::Ignore)?;
-        if by_cgroup && let Some(cgroup) = own_cgroup() {
-            self.own = Some(cgroup);
-            self.put(cgroup, Verdict::PerProcess)?;
+        if seen.0 & OWNER_PROCESS == 0 {
+            self.own = Some(seen.0);
+            self.put(seen.0, Verdict::PerProcess)?;
         }
         Ok(())
     }
@@ -187,12 +190,4 @@ impl Gauges {
 
 fn slot(owner: u64) -> u32 {
     (owner & u64::from(VERDICT_SLOTS - 1)) as u32
-}
-
-/// Inode of this process's cgroup directory, which is the cgroup's id.
-fn own_cgroup() -> Option<u64> {
-    use std::os::unix::fs::MetadataExt;
-    let text = fs::read_to_string("/proc/self/cgroup").ok()?;
-    let path = text.lines().find_map(|line| line.strip_prefix("0::"))?;
-    Some(fs::metadata(format!("/sys/fs/cgroup{path}")).ok()?.ino())
 }

@@ -5,6 +5,8 @@
 //! each has received something or is gone.
 
 use std::fs;
+use std::io;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use agent_ebpf::RawRecord;
@@ -13,6 +15,16 @@ use hashbrown::HashSet;
 
 /// How often it is looked whether the threads still exist.
 const ROUND: Duration = Duration::from_secs(5);
+
+/// System calls that end in `tcp_recvmsg`, by their numbers on x86-64. A
+/// program of 32 bits has others, and is not found by them.
+const RECEIVES: [i64; 5] = [
+    libc::SYS_read,
+    libc::SYS_readv,
+    libc::SYS_recvfrom,
+    libc::SYS_recvmsg,
+    libc::SYS_recvmmsg,
+];
 
 /// The threads that are watched.
 pub(super) struct Inside {
@@ -34,13 +46,16 @@ impl Inside {
         }
     }
 
-    /// Adds the threads that are in `tcp_recvmsg` now.
-    pub(super) fn look(&mut self) {
-        for thread in waiting() {
+    /// Adds the threads that are in `tcp_recvmsg` now; returns how many threads
+    /// could not be looked at.
+    pub(super) fn look(&mut self) -> usize {
+        let waiting = waiting();
+        for thread in waiting.threads {
             if self.map.insert(thread, 1, 0).is_ok() {
                 self.threads.insert(thread);
             }
         }
+        waiting.hidden
     }
 
     /// Whether there is anything left to watch.
@@ -75,22 +90,120 @@ impl Inside {
     }
 }
 
-/// Threads whose kernel stack goes through `tcp_recvmsg`. Without
-/// CONFIG_STACKTRACE nobody can tell, and there are none.
-fn waiting() -> Vec<u32> {
-    let Ok(processes) = fs::read_dir("/proc") else {
-        return Vec::new();
-    };
-    processes
-        .flatten()
+/// Threads that may be in `tcp_recvmsg`.
+#[derive(Debug, Default)]
+struct Waiting {
+    threads: Vec<u32>,
+    /// Threads that nobody shows us.
+    hidden: usize,
+}
+
+/// Asks `/proc` what threads do. Their kernel stacks tell it exactly, to whom
+/// has `CAP_SYS_ADMIN` (`proc_pid_stack` in `fs/proc/base.c`, from 4.20) on a
+/// kernel with `CONFIG_STACKTRACE`. Otherwise their system calls have to do,
+/// which `CAP_SYS_PTRACE` shows.
+fn waiting() -> Waiting {
+    if fs::read("/proc/thread-self/stack").is_ok() {
+        return threads(|thread| {
+            let stack = fs::read_to_string(thread.join("stack"))?;
+            Ok(stack.contains("tcp_recvmsg"))
+        });
+    }
+    threads(|thread| {
+        let call = fs::read_to_string(thread.join("syscall"))?;
+        let Some(file) = receives_from(&call) else {
+            return Ok(false);
+        };
+        let file = fs::read_link(thread.join("fd").join(file.to_string()))?;
+        Ok(file.to_string_lossy().starts_with("socket:"))
+    })
+}
+
+/// The threads of all processes for whose folder in `/proc` this holds.
+fn threads(holds: impl Fn(&Path) -> io::Result<bool>) -> Waiting {
+    let mut waiting = Waiting::default();
+    let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
+    let threads = processes
         .filter(|process| process.file_name().to_string_lossy().parse::<u32>().is_ok())
         .filter_map(|process| fs::read_dir(process.path().join("task")).ok())
         .flatten()
-        .flatten()
-        .filter(|thread| {
-            fs::read_to_string(thread.path().join("stack"))
-                .is_ok_and(|stack| stack.contains("tcp_recvmsg"))
-        })
-        .filter_map(|thread| thread.file_name().to_string_lossy().parse().ok())
-        .collect()
+        .flatten();
+    for thread in threads {
+        let Ok(id) = thread.file_name().to_string_lossy().parse() else {
+            continue;
+        };
+        match holds(&thread.path()) {
+            Ok(true) => waiting.threads.push(id),
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => waiting.hidden += 1,
+            // Most often it is gone.
+            Ok(false) | Err(_) => {}
+        }
+    }
+    waiting
+}
+
+/// The descriptor that a thread receives from, by its line of
+/// `/proc/PID/syscall`: the call's number and its arguments in hexadecimal.
+fn receives_from(line: &str) -> Option<u64> {
+    let mut words = line.split_ascii_whitespace();
+    let call: i64 = words.next()?.parse().ok()?;
+    let descriptor = words.next()?.strip_prefix("0x")?;
+    RECEIVES
+        .contains(&call)
+        .then(|| u64::from_str_radix(descriptor, 16).ok())?
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read as _, Write as _};
+    use std::net::{TcpListener, TcpStream};
+    use std::sync::mpsc;
+    use std::thread;
+
+    use super::*;
+
+    #[test]
+    fn calls_that_receive() {
+        for (line, descriptor) in [
+            ("0 0x5 0x7ffd 0x400 0x0 0x0 0x0 0x7ffd 0x7f12\n", Some(5)),
+            ("45 0x1f 0x7ffd 0x400 0x0 0x0 0x0 0x7ffd 0x7f12\n", Some(31)),
+            ("47 0x5 0x7ffd 0x0 0x0 0x0 0x0 0x7ffd 0x7f12", Some(5)),
+            ("1 0x5 0x7ffd 0x400 0x0 0x0 0x0 0x7ffd 0x7f12", None),
+            ("202 0x5 0x7ffd 0x400 0x0 0x0 0x0 0x7ffd 0x7f12", None),
+            ("running", None),
+            ("-1 0x7ffd 0x7f12", None),
+            ("0 5", None),
+            ("0 0x", None),
+            ("", None),
+        ] {
+            assert_eq!(receives_from(line), descriptor, "{line}");
+        }
+    }
+
+    /// A thread that waits in a receive is found among all of this machine, by
+    /// its system call at least; by its stack too, if that may be read.
+    #[test]
+    fn a_thread_that_waits_is_found() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (mut server, _) = listener.accept().unwrap();
+        let (send, receive) = mpsc::channel();
+        let waiter = thread::spawn(move || {
+            send.send(rustix::thread::gettid()).unwrap();
+            server.read_exact(&mut [0; 1]).unwrap();
+        });
+        let id = receive.recv().unwrap();
+        let id = u32::try_from(id.as_raw_nonzero().get()).unwrap();
+        let deadline = Instant::now() + Duration::from_secs(20);
+        let by_call = |thread: &Path| {
+            let call = fs::read_to_string(thread.join("syscall"))?;
+            Ok(receives_from(&call).is_some())
+        };
+        while !(waiting().threads.contains(&id) && threads(by_call).threads.contains(&id)) {
+            assert!(Instant::now() < deadline, "thread {id} is not found");
+        }
+        client.write_all(b"x").unwrap();
+        waiter.join().unwrap();
+        assert!(!waiting().threads.contains(&id));
+    }
 }

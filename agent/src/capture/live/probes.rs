@@ -278,7 +278,12 @@ impl Probes {
             ));
         };
         let mut inside = Inside::new(map);
-        inside.look();
+        let hidden = inside.look();
+        if hidden > 0 {
+            self.degraded.push(format!(
+                "{hidden} threads cannot be looked at (CAP_SYS_PTRACE): what a call brings them that has begun before the start is not seen"
+            ));
+        }
         self.exit(COPY, "skb_copy_datagram_iter", btf)?;
         self.inside = Some(inside);
         Ok(())

@@ -64,7 +64,6 @@ impl Live {
         let gauges = Gauges::new(local, probes.descriptors());
         let mut control = Control::new(owners, verdicts);
         let mut report = probes.report();
-        let by_cgroup = probes.by_cgroup;
         let logger = options
             .kernel_log
             .then(|| aya_log::EbpfLogger::init(&mut probes.ebpf));
@@ -93,9 +92,10 @@ impl Live {
                 map: "SWITCH",
                 source: Box::new(source),
             })?;
-        report.self_test = selftest::run(&mut live)?;
+        let outcome = selftest::run(&mut live)?;
+        report.self_test = outcome.told;
         live.testing = false;
-        control.ignore_self(by_cgroup)?;
+        control.ignore_self(outcome.owner)?;
         Ok((live, control, gauges, report))
     }
 
