@@ -169,6 +169,16 @@ fn status(args: &StatusArgs) -> ExitCode {
     }
 }
 
+/// Runs a program's main part to its end. Nobody waits for threads that are in
+/// a call of the system behind that: a resolver may take half a minute to say
+/// that it does not know, and the grace time is over.
+fn block_on<T>(main: impl Future<Output = T>) -> Result<T, RunError> {
+    let runtime = runtime()?;
+    let result = runtime.block_on(main);
+    runtime.shutdown_background();
+    Ok(result)
+}
+
 /// The runtime of exporters and the admin port: one thread is plenty.
 fn runtime() -> Result<tokio::runtime::Runtime, RunError> {
     tokio::runtime::Builder::new_current_thread()

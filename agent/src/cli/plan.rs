@@ -17,8 +17,8 @@ use crate::config::{
 };
 use crate::decide::{Destinations, Plan, Policies, Route, Sampling};
 use crate::export::{
-    BackendConfig, Console, Discard, Exporter, JsonLines, Limits, NameLimit, OpenError, Protocol,
-    Queries, Wording,
+    BackendConfig, Console, Discard, Exporter, JsonLines, NameLimit, OpenError, Protocol, Queries,
+    Wording,
 };
 use crate::http::context::Order;
 use crate::ledger::Ledger;
@@ -183,7 +183,7 @@ fn backend(name: Arc<str>, protocol: Protocol, target: &str, settings: &Settings
         protocol,
         target: target.to_owned(),
         wording: wording(settings),
-        limits: Limits::default(),
+        limits: settings.export.limits,
         delivery: settings.export.delivery.clone(),
     }
 }
@@ -199,6 +199,7 @@ fn of_mesh(of: &TracingBackend, settings: &Settings) -> Option<BackendConfig> {
             ZipkinApi::Proto => (Protocol::ZipkinProto, url),
         },
         BackendKind::OpenTelemetry { endpoint } => (Protocol::Otlp, endpoint),
+        BackendKind::Jaeger { agent } => (Protocol::JaegerCompact, agent),
         BackendKind::Datadog { .. } => return None,
     };
     let name = format!("{}/{}", of.mesh, of.name);
@@ -215,7 +216,9 @@ fn route(backend: &TracingBackend, id: crate::link::Backend) -> Route {
             shared_span_context,
             ..
         } => (trace_id_128, shared_span_context),
-        BackendKind::OpenTelemetry { .. } | BackendKind::Datadog { .. } => (true, false),
+        BackendKind::OpenTelemetry { .. }
+        | BackendKind::Jaeger { .. }
+        | BackendKind::Datadog { .. } => (true, false),
     };
     Route {
         backend: id,

@@ -11,7 +11,7 @@ use super::args::ReplayArgs;
 use super::load::{Source, Typed};
 use super::pipeline::Pipeline;
 use super::reload::Reloader;
-use super::{RunError, events, plan, runtime};
+use super::{RunError, block_on, events, plan};
 use crate::assemble::{Assembler, Output};
 use crate::capture::pcap::{Counters, Drained, Observe, PcapSource};
 use crate::identify::AddressIdentifier;
@@ -42,8 +42,7 @@ pub(super) fn run(args: &ReplayArgs) -> Result<(), RunError> {
     let observe = args.observe.into();
     let mut packets = PcapSource::open(&args.file, observe).map_err(pcap)?;
     let ledger = Ledger::new();
-    let runtime = runtime()?;
-    runtime.block_on(async {
+    block_on(async {
         // Nobody's own addresses: a capture may come from anywhere.
         let (reloader, start) = Reloader::start(source, None, HashSet::new(), &ledger)?;
         let settings = &reloader.current().settings;
@@ -119,7 +118,7 @@ pub(super) fn run(args: &ReplayArgs) -> Result<(), RunError> {
             tracing::warn!("{file}: the last record is cut short");
         }
         Ok(())
-    })
+    })?
 }
 
 /// Whether a read would not wait, now or within [`PATIENCE`]; meanwhile workers

@@ -17,7 +17,7 @@ use super::pipeline::{Pipeline, Update};
 use super::plan::{self, PlanError};
 use super::reload::{Outcome, Reloader};
 use super::workloads::Workloads;
-use super::{RunError, live_options, runtime, watch};
+use super::{RunError, block_on, live_options, watch};
 use crate::admin::{Admin, Listen, View, api};
 use crate::assemble::Assembler;
 use crate::capture::live::{Gauges, Live, Report};
@@ -44,8 +44,7 @@ pub(super) fn run(args: &RunArgs) -> Result<(), RunError> {
     for line in &report.degraded {
         tracing::warn!("degraded: {line}");
     }
-    let runtime = runtime()?;
-    runtime.block_on(async {
+    block_on(async {
         let (mut reloader, start) =
             Reloader::start(source, store.clone(), own_addresses(), &ledger)?;
         let settings = reloader.current().settings.clone();
@@ -152,7 +151,7 @@ pub(super) fn run(args: &RunArgs) -> Result<(), RunError> {
             Ok(outcome) => outcome,
             Err(_panic) => Err(RunError::Panicked { name: "main" }),
         }
-    })
+    })?
 }
 
 /// Changes that wait for the pipeline at most; those behind are put together.
