@@ -29,6 +29,8 @@ use crate::wait;
 
 /// What is bought in each round; the fourth cannot be paid for.
 const PRODUCTS: &[usize] = &[1, 2, 3, 4, 6, 7];
+/// For the stages to take what they are told.
+const TOLD: Duration = Duration::from_millis(500);
 /// For a server to store what it has taken.
 const STORED: Duration = Duration::from_secs(30);
 
@@ -133,6 +135,8 @@ pub fn run(report: &mut Report, places: &Places, nodespan: &Path, servers: &Serv
             wait::until_true("the policies to be in force", SOON, || {
                 Ok(agent.count_said("is in force") > before)
             })?;
+            // It is said when the stages are told, who are at work meanwhile.
+            std::thread::sleep(TOLD);
         }
         for trace in buy(number)? {
             bought.insert(trace, round);
@@ -142,7 +146,12 @@ pub fn run(report: &mut Report, places: &Places, nodespan: &Path, servers: &Serv
     }
     report.note(&format!("{} were bought, every way", bought.len()));
     let delivered = sent(&agent, bought.len() * SPANS);
-    let status = agent.status()?;
+    let mut status = agent.status()?;
+    // What the probes have seen is read now and then.
+    let balanced = wait::until_true("the ledger to balance", SOON, || {
+        status = agent.status()?;
+        Ok(imbalance(&status["ledger"]).is_ok())
+    });
     let ended = agent.terminate();
     let printed = printed(&places.out.join("everywhere.out"), &bought)?;
     let stored = Stored::read(servers, &bought, &printed)?;
@@ -178,6 +187,7 @@ pub fn run(report: &mut Report, places: &Places, nodespan: &Path, servers: &Serv
     });
     report.check(&check("ledger"), || {
         imbalance(&status["ledger"])?;
+        balanced?;
         ended.map(|_said| Verdict::Passed)
     });
     Ok(())
@@ -400,7 +410,11 @@ fn one_tree_each(spans: &[Fields]) -> Result<()> {
             |span: &Fields| span.get("kind") == "SERVER" && clients.contains(span.get("id"));
         let is_root = |span: &&&Fields| !joined(span) && !ids.contains(span.get("parent"));
         let roots = spans.iter().filter(is_root).count();
-        ensure!(roots == 1, "{roots} trees in trace {trace}: {spans:?}");
+        ensure!(
+            roots == 1,
+            "{roots} trees in trace {trace}: {}",
+            show(&spans)
+        );
         let parents: BTreeMap<&str, &str> = spans
             .iter()
             .filter(|span| !joined(span))
@@ -415,6 +429,14 @@ fn one_tree_each(spans: &[Fields]) -> Result<()> {
         }
     }
     Ok(())
+}
+
+fn show(spans: &[&Fields]) -> String {
+    let of = |span: &&Fields| {
+        let what = ["kind", "service", "id", "parent"].map(|name| span.get(name));
+        what.join(" ")
+    };
+    spans.iter().map(of).collect::<Vec<_>>().join("; ")
 }
 
 #[cfg(test)]

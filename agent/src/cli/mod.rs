@@ -204,3 +204,26 @@ fn log_to_stderr(verbose: u8) {
         .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))
         .init();
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, Instant};
+
+    use super::*;
+
+    #[test]
+    fn a_call_that_does_not_return_does_not_delay_the_end() {
+        let began = Instant::now();
+        let main = async {
+            let (started, waited) = tokio::sync::oneshot::channel();
+            // As a resolver does that nobody answers.
+            tokio::task::spawn_blocking(move || {
+                let _ = started.send(());
+                std::thread::sleep(Duration::from_secs(20));
+            });
+            waited.await.is_ok()
+        };
+        assert!(block_on(main).unwrap());
+        assert!(began.elapsed() < Duration::from_secs(10));
+    }
+}

@@ -344,7 +344,7 @@ fn each_mistake_has_its_place_and_advice() {
         (
             "[export]\nbearerTokenFile = \"/dev/null\"",
             "2:19, field export.bearerTokenFile",
-            "the secret /dev/null is empty",
+            "the secret /dev/null is not a file",
         ),
         (
             "[export]\nproxyAuthFile = \"/dev/null\"",

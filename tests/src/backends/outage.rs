@@ -197,9 +197,9 @@ fn number(line: &str, after: &str) -> Result<u64> {
 /// Spans that Zipkin says it has taken.
 fn taken(zipkin: &Zipkin) -> Result<u64> {
     let metrics = zipkin.json("/metrics")?;
-    Ok(metrics["counter.zipkin_collector.spans.http"]
-        .as_u64()
-        .unwrap_or_default())
+    // It writes whole numbers as `3.0`.
+    let taken = metrics["counter.zipkin_collector.spans.http"].as_f64();
+    Ok(taken.unwrap_or_default() as u64)
 }
 
 /// Starts a Zipkin and waits until it listens.

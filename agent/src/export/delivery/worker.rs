@@ -305,7 +305,7 @@ impl Worker {
             tracing::warn!(
                 backend = self.ledger.name(),
                 unsaid,
-                "delivery failed and is repeated: {why}"
+                "delivery failed: {why}"
             );
         }
     }
