@@ -233,7 +233,7 @@ fn refused() -> Vec<(&'static str, String, &'static str)> {
         ),
         (
             "backend-type",
-            backend("type: jaeger"),
+            backend("type: otel"),
             "supported values: \"zipkin\", \"opentelemetry\", \"jaeger\", \"datadog\"",
         ),
         (
