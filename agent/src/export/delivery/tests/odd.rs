@@ -19,7 +19,7 @@ struct Odd {
 enum Becomes {
     /// At once.
     Sent,
-    /// It is tried again, and the server may have it.
+    /// It is tried again, and the server may have it already.
     Repeated,
     /// It is tried again: the server says that it has not taken it.
     Retried,
@@ -117,6 +117,18 @@ const ODD: &[Odd] = &[
         what: "nothing, and an end",
         answer: b"",
         closes: true,
+        becomes: Repeated,
+    },
+    Odd {
+        what: "a gateway that has waited for the server in vain",
+        answer: b"HTTP/1.1 504 Gateway Timeout\r\ncontent-length: 0\r\n\r\n",
+        closes: false,
+        becomes: Repeated,
+    },
+    Odd {
+        what: "a gateway that did not understand the server",
+        answer: b"HTTP/1.1 502 Bad Gateway\r\ncontent-length: 0\r\n\r\n",
+        closes: false,
         becomes: Repeated,
     },
     Odd {
