@@ -24,6 +24,7 @@ pub mod identity;
 pub mod kubernetes;
 pub mod ledger;
 pub mod lines;
+pub mod mesh;
 pub mod narrow;
 pub mod network;
 pub mod origin;

@@ -1,5 +1,5 @@
-//! Three network namespaces, routed through this one, with DNAT and
-//! masquerading between them: three "pods" and two "services".
+//! Network namespaces, routed through this one, with DNAT and masquerading
+//! between the first three: "pods" and two "services".
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::process::Command;
@@ -11,6 +11,8 @@ use crate::children::{command, program, run};
 
 /// The namespaces. Pod N has 10.77.N.2 and fd77:N::2; pod 2 has 10.77.2.3, too.
 pub const PODS: [&str; 3] = ["nodespan-a", "nodespan-b", "nodespan-c"];
+/// Those of a wider network.
+pub const WIDE: [&str; 5] = [PODS[0], PODS[1], PODS[2], "nodespan-d", "nodespan-e"];
 
 /// Reaches port 8080 of the second pod, by DNAT.
 pub const DNAT: &str = "10.96.0.10:80";
@@ -39,6 +41,18 @@ impl Network {
     /// # Errors
     /// If a command fails: not root, or no such features in this kernel.
     pub fn new() -> Result<Self> {
+        Self::of(&PODS)
+    }
+
+    /// The same with [`WIDE`].
+    ///
+    /// # Errors
+    /// As [`Network::new`].
+    pub fn wide() -> Result<Self> {
+        Self::of(&WIDE)
+    }
+
+    fn of(pods: &[&str]) -> Result<Self> {
         let network = Self {
             forward: FORWARD.map(read_setting),
         };
@@ -46,7 +60,7 @@ impl Network {
         for file in FORWARD {
             std::fs::write(file, "1\n")?;
         }
-        for (n, pod) in (1..).zip(PODS) {
+        for (n, pod) in (1..).zip(pods) {
             let ip = program(&["ip"])?;
             let set = |words: &str| {
                 let words: Vec<String> = words.split(' ').map(str::to_owned).collect();
@@ -127,7 +141,7 @@ table ip6 nodespan_suite {
 
 /// Removes what is there, of this run or of an earlier one.
 fn clear() {
-    for pod in PODS {
+    for pod in WIDE {
         // Its end of the veth pair takes the other one with it.
         let _ = run(&mut command(["ip", "link", "del", pod]), LIMIT);
         let _ = run(&mut command(["ip", "netns", "del", pod]), LIMIT);

@@ -4,9 +4,9 @@
 mod api;
 mod collector;
 mod load;
-mod node;
+pub(crate) mod node;
 mod relay;
-mod scene;
+pub(crate) mod scene;
 mod seeds;
 mod several;
 mod thrift;

@@ -15,7 +15,7 @@ use serde_json::Value;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use crate::ledger::Snapshot;
+use crate::ledger::{BOUNDS_MS, LatencySnapshot, Snapshot};
 
 /// How long the agent may take to answer.
 const TIMEOUT: Duration = Duration::from_secs(5);
@@ -176,6 +176,7 @@ pub fn render(status: &Status) -> String {
             };
             let (half, most) = (within(0.5), within(0.99));
             let _ = writeln!(text, "  answers within  {half} (half), {most} (99 %)");
+            let _ = writeln!(text, "  answers         {}", histogram(&backend.latency));
         }
         if let Some(error) = &backend.last_error {
             let _ = writeln!(
@@ -208,6 +209,20 @@ pub fn render(status: &Status) -> String {
         }
     }
     text
+}
+
+/// `3 in 1 ms, 2 in 5 ms, 1 longer`: how many took up to each bound and longer
+/// than the one before.
+fn histogram(latency: &LatencySnapshot) -> String {
+    let places = latency.buckets.iter().enumerate();
+    let counted = places.filter(|(_, n)| **n > 0);
+    let all: Vec<_> = counted
+        .map(|(place, n)| match BOUNDS_MS.get(place) {
+            Some(bound) => format!("{n} in {bound} ms"),
+            None => format!("{n} longer"),
+        })
+        .collect();
+    all.join(", ")
 }
 
 fn row(text: &mut String, name: &str, number: u64) {
@@ -336,6 +351,8 @@ mod tests {
         zipkin.dropped.add(Undelivered::QueueFull, 1);
         zipkin.failures.add(1);
         zipkin.latency.observe(Duration::from_millis(3));
+        zipkin.latency.observe(Duration::from_millis(4));
+        zipkin.latency.observe(Duration::from_secs(30));
         zipkin.note_error(&"status 503");
         ledger.events.add(Event::LenientHead, 4);
         ledger.opaque("postgres", Opaque::Tls);
@@ -402,7 +419,7 @@ mod tests {
             "probes hooks fentry tcp_sendmsg fexit tcp_recvmsg kernel 6.12.0",
             "workloads exchanges 5, service shop\u{fffd}[2J",
             "exchanges observed 5 spans 3 not selected 2 no_policy 2 not sampled 0 dropped 0",
-            "backend zipkin sent 0 waiting 2 dropped 1 queue_full 1 failures 1 answers within 5 ms (half), 5 ms (99 %) last error status 503 (20",
+            "backend zipkin sent 0 waiting 2 dropped 1 queue_full 1 failures 1 answers within 5 ms (half), longer (99 %) answers 2 in 5 ms, 1 longer last error status 503 (20",
             "events lenient_head 4",
             "postgres 1 tls",
         ] {

@@ -28,6 +28,7 @@ use std::process::ExitCode;
 
 use clap::Parser as _;
 use clap::error::ErrorKind;
+use tokio::runtime::Runtime;
 use tracing_subscriber::EnvFilter;
 
 use self::args::{Cli, Command, ProbeArgs, ProbeOptions, Show, StatusArgs};
@@ -170,8 +171,17 @@ fn status(args: &StatusArgs) -> ExitCode {
     }
 }
 
+/// Runs a program's main part to its end. Nobody waits for threads that are in
+/// a call of the system behind that: a resolver may take half a minute to say
+/// that it does not know, and the grace time is over.
+fn block_on<T>(runtime: Runtime, main: impl Future<Output = T>) -> T {
+    let result = runtime.block_on(main);
+    runtime.shutdown_background();
+    result
+}
+
 /// The runtime of exporters and the admin port: one thread is plenty.
-fn runtime() -> Result<tokio::runtime::Runtime, RunError> {
+fn runtime() -> Result<Runtime, RunError> {
     tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -194,4 +204,27 @@ fn log_to_stderr(verbose: u8) {
         .with_target(false)
         .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))
         .init();
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, Instant};
+
+    use super::*;
+
+    #[test]
+    fn a_call_that_does_not_return_does_not_delay_the_end() {
+        let began = Instant::now();
+        let main = async {
+            let (started, waited) = tokio::sync::oneshot::channel();
+            // As a resolver does that nobody answers.
+            tokio::task::spawn_blocking(move || {
+                let _ = started.send(());
+                std::thread::sleep(Duration::from_secs(20));
+            });
+            waited.await.is_ok()
+        };
+        assert!(block_on(runtime().unwrap(), main));
+        assert!(began.elapsed() < Duration::from_secs(10));
+    }
 }

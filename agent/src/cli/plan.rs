@@ -11,7 +11,7 @@ use super::pipeline::Wish;
 use crate::assemble::Reading;
 use crate::config::{LoadError, Settings, TracingBackend as TracingTo, ZipkinFormat, resources};
 use crate::decide::{Destinations, Plan, Policies, Route, Sampling};
-use crate::export::{BackendConfig, Limits, NameLimit, OpenError, Protocol, Queries, Wording};
+use crate::export::{BackendConfig, NameLimit, OpenError, Protocol, Queries, Wording};
 use crate::http::context::Order;
 use crate::identify::Naming;
 use crate::link::TraceWidth;
@@ -170,7 +170,7 @@ fn backend(name: Arc<str>, protocol: Protocol, target: &str, settings: &Settings
         protocol,
         target: target.to_owned(),
         wording: wording(settings),
-        limits: Limits::default(),
+        limits: settings.export.limits,
         delivery: settings.export.delivery.clone(),
     }
 }
@@ -186,6 +186,7 @@ fn of_mesh(of: &TracingBackend, settings: &Settings) -> Option<BackendConfig> {
             ZipkinApi::Proto => (Protocol::ZipkinProto, url),
         },
         BackendKind::OpenTelemetry { endpoint } => (Protocol::Otlp, endpoint),
+        BackendKind::Jaeger { agent } => (Protocol::JaegerCompact, agent),
         BackendKind::Datadog { .. } => return None,
     };
     let name = format!("{}/{}", of.mesh, of.name);
@@ -202,7 +203,9 @@ fn route(backend: &TracingBackend, id: crate::link::Backend) -> Route {
             shared_span_context,
             ..
         } => (trace_id_128, shared_span_context),
-        BackendKind::OpenTelemetry { .. } | BackendKind::Datadog { .. } => (true, false),
+        BackendKind::OpenTelemetry { .. }
+        | BackendKind::Jaeger { .. }
+        | BackendKind::Datadog { .. } => (true, false),
     };
     Route {
         backend: id,

@@ -15,7 +15,7 @@ use super::pipeline::Pipeline;
 use super::printing::Printing;
 use super::reload::Reloader;
 use super::run::listen_for;
-use super::{RunError, events, plan, runtime, watch};
+use super::{RunError, block_on, events, plan, runtime, watch};
 use crate::assemble::{self, Assembler, Output};
 use crate::capture::pcap::{Counters, Drained, Observe, PcapSource};
 use crate::identify::AddressIdentifier;
@@ -46,8 +46,7 @@ pub(super) fn run(args: &ReplayArgs) -> Result<(), RunError> {
     let observe = args.observe.into();
     let mut packets = PcapSource::open(&args.file, observe).map_err(pcap)?;
     let ledger = Ledger::new();
-    let runtime = runtime()?;
-    runtime.block_on(async {
+    block_on(runtime()?, async {
         // Nobody's own addresses: a capture may come from anywhere.
         let (mut reloader, start) = Reloader::start(source, None, HashSet::new(), &ledger)?;
         let settings = reloader.current().settings.clone();

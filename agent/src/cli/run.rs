@@ -19,7 +19,7 @@ use super::plan::{self, PlanError};
 use super::printing::Printing;
 use super::reload::{Outcome, Reloader};
 use super::workloads::Workloads;
-use super::{RunError, live_options, runtime, watch};
+use super::{RunError, block_on, live_options, runtime, watch};
 use crate::admin::{Admin, Listen, View, api};
 use crate::assemble::{self, Assembler};
 use crate::capture::live::{Gauges, Live, Report};
@@ -52,7 +52,7 @@ pub(super) fn run(args: &RunArgs) -> Result<(), RunError> {
     for line in &report.degraded {
         tracing::warn!("degraded: {line}");
     }
-    runtime.block_on(async {
+    block_on(runtime, async {
         let (mut reloader, start) =
             Reloader::start(source, store.clone(), own_addresses(), &ledger)?;
         let settings = reloader.current().settings.clone();

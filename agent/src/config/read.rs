@@ -294,6 +294,9 @@ fn export(
         export.trace_width = width(wide.value);
     }
     export.delivery = delivery(&mut table, folder, findings);
+    if let Some(bytes) = table.integer("datagramBytes", 1000..=65_507) {
+        export.limits.datagram = usize::try_from(bytes).unwrap_or(usize::MAX);
+    }
     table.finish();
     export
 }

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::admin::api::Token;
+use crate::export::Limits;
 use crate::export::NameLimit;
 use crate::export::delivery::DeliveryConfig;
 use crate::http::context::Format;
@@ -158,6 +159,9 @@ pub struct Export {
     /// `bearerTokenFile`: a file with a token (none). Paths are relative to
     /// the configuration's folder.
     pub delivery: DeliveryConfig,
+    /// `datagramBytes`: what goes to a Jaeger agent at once, at most, 1,000 to
+    /// 65,507 (65,000); the most that UDP over IPv4 carries is the upper bound.
+    pub limits: Limits,
 }
 
 impl Default for Export {
@@ -169,6 +173,7 @@ impl Default for Export {
             shared_spans: false,
             trace_width: TraceWidth::Bits128,
             delivery: DeliveryConfig::default(),
+            limits: Limits::default(),
         }
     }
 }

@@ -5,7 +5,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::export::delivery::{Credentials, DeliveryConfig, Gzip, Proxy, Retry, Timeouts};
-use crate::export::{BatchLimits, Overflow, QueueLimits};
+use crate::export::{BatchLimits, Limits, Overflow, QueueLimits};
 use crate::http::context::Format;
 use crate::link::{IdentityKey, TraceWidth};
 use crate::policy::Headerless;
@@ -74,6 +74,7 @@ fn every_key() {
         batchSpans = 10
         batchBytes = 100_000
         batchDelay = "2s"
+        datagramBytes = 1400
         queueSpans = 99
         queueBytes = 1_000_000
         connectTimeout = "1s"
@@ -126,6 +127,7 @@ fn every_key() {
             zipkin_format: ZipkinFormat::Proto,
             shared_spans: true,
             trace_width: TraceWidth::Bits64,
+            limits: Limits { datagram: 1400 },
             delivery: DeliveryConfig {
                 batch: BatchLimits {
                     spans: 10,
@@ -342,7 +344,7 @@ fn each_mistake_has_its_place_and_advice() {
         (
             "[export]\nbearerTokenFile = \"/dev/null\"",
             "2:19, field export.bearerTokenFile",
-            "the secret /dev/null is empty",
+            "the secret /dev/null is not a file",
         ),
         (
             "[export]\nproxyAuthFile = \"/dev/null\"",

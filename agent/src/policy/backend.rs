@@ -37,6 +37,12 @@ pub enum BackendKind {
         /// `endpoint`: URL that takes OTLP over HTTP, without credentials.
         endpoint: Arc<str>,
     },
+    /// `jaeger`: nodespan's own, for the agent protocol; what Traefik calls
+    /// `localAgentHostPort`.
+    Jaeger {
+        /// `agentAddress`: `HOST:PORT` that takes compact thrift by UDP.
+        agent: Arc<str>,
+    },
     /// `datadog`: accepted, but nodespan does not send to it.
     Datadog {
         /// `address`
@@ -66,16 +72,18 @@ impl TracingBackend {
         match self.kind {
             BackendKind::Zipkin { .. } => "zipkin",
             BackendKind::OpenTelemetry { .. } => "opentelemetry",
+            BackendKind::Jaeger { .. } => "jaeger",
             BackendKind::Datadog { .. } => "datadog",
         }
     }
 
-    /// Where it listens: a URL, or `ADDRESS:PORT` of a Datadog agent.
+    /// Where it listens: a URL, or `ADDRESS:PORT` of an agent.
     #[must_use]
     pub fn address(&self) -> String {
         match &self.kind {
             BackendKind::Zipkin { url, .. } => url.to_string(),
             BackendKind::OpenTelemetry { endpoint } => endpoint.to_string(),
+            BackendKind::Jaeger { agent } => agent.to_string(),
             BackendKind::Datadog { address, port, .. } => format!("{address}:{port}"),
         }
     }

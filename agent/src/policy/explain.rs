@@ -55,7 +55,7 @@ pub struct ExplainedInbound {
 pub struct ExplainedBackend {
     /// Its name.
     pub name: String,
-    /// `zipkin`, `opentelemetry` or `datadog`.
+    /// `zipkin`, `opentelemetry`, `jaeger` or `datadog`.
     #[serde(rename = "type")]
     pub kind: String,
     /// Where it listens.
@@ -398,8 +398,17 @@ impl From<&TracingBackend> for ExplainedBackend {
         Self {
             name: backend.name.to_string(),
             kind: backend.type_name().to_owned(),
-            url: backend.address(),
+            url: without_query(backend.address()),
             sampling: backend.sampling,
         }
     }
+}
+
+/// Some backends take a key in the query of their URL.
+fn without_query(mut url: String) -> String {
+    if let Some(at) = url.find('?') {
+        url.truncate(at);
+        url.push_str("?...");
+    }
+    url
 }

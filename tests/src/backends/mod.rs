@@ -24,6 +24,7 @@ pub mod asked;
 pub mod fields;
 pub mod jaeger;
 pub mod links;
+pub mod outage;
 pub mod rows;
 pub mod sampling;
 pub mod scene;
@@ -59,8 +60,14 @@ impl Servers {
     }
 }
 
-/// Runs all checks.
-pub fn run(report: &mut Report, nodespan: &Path, servers: Result<Servers>, out: &Path) {
+/// Runs all checks; the jar is a Zipkin's that may be started and killed.
+pub fn run(
+    report: &mut Report,
+    nodespan: &Path,
+    servers: Result<Servers>,
+    zipkin_jar: Option<&Path>,
+    out: &Path,
+) {
     let servers = match servers {
         Ok(servers) => servers,
         Err(error) => return report.check("backends/start", || Err(error)),
@@ -68,14 +75,22 @@ pub fn run(report: &mut Report, nodespan: &Path, servers: Result<Servers>, out: 
     report.check("backends/jaeger/remote-sampling", || {
         sampling::follows_the_file(&servers.jaeger)
     });
-    // It waits for a minute, beside the others; nobody else writes Jaeger's
+    // These wait for a minute, beside the others; nobody else writes Jaeger's
     // file meanwhile.
     let asked = "backends/jaeger/remote-sampling-agent";
+    let outages = outage::Outage::wanted(report);
     std::thread::scope(|scope| {
         let running = report
             .wants(asked)
             .then(|| scope.spawn(|| asked::follows_the_file(nodespan, &servers.jaeger, out)));
+        let outage = (!outages.is_empty())
+            .then(|| scope.spawn(|| outage::Outage::run(nodespan, zipkin_jar, out)));
         rows(report, nodespan, &servers, out);
+        if let Some(running) = outage {
+            let outage = running.join();
+            let outage = outage.unwrap_or_else(|_| Err(anyhow!("it panicked")));
+            outage::Outage::report(report, outage);
+        }
         if let Some(running) = running {
             let result = running
                 .join()

@@ -1,7 +1,8 @@
 //! `host-suite --out DIR [--only NAME]…`: what needs neither root nor probes.
 //!
 //! The agent is `NODESPAN_BIN`, a Zipkin server `NODESPAN_ZIPKIN`, a Jaeger
-//! `NODESPAN_JAEGER` (`cargo xtask test` sets them).
+//! `NODESPAN_JAEGER`, a Zipkin to start and to kill `NODESPAN_ZIPKIN_JAR`
+//! (`cargo xtask test` sets them).
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -34,7 +35,8 @@ fn main() -> Result<ExitCode> {
     host::run(&mut report, &nodespan, zipkin.as_deref(), &out);
     policies::run(&mut report, &nodespan, &out)?;
     let servers = Servers::new(zipkin.as_deref(), jaeger.as_deref());
-    backends::run(&mut report, &nodespan, servers, &out);
+    let jar = std::env::var_os("NODESPAN_ZIPKIN_JAR").map(PathBuf::from);
+    backends::run(&mut report, &nodespan, servers, jar.as_deref(), &out);
     Ok(if report.finish() {
         ExitCode::SUCCESS
     } else {

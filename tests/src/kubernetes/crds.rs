@@ -126,6 +126,7 @@ spec:
     - {name: a, type: zipkin, sampling: 0, conf: {url: 'https://z.example:443/api/v2/spans', apiVersion: httpProto, later: 1}}
     - {name: b, type: datadog, conf: {address: 10.0.0.1, port: 8126, splitService: true}}
     - {name: c, type: opentelemetry, sampling: 12.5, conf: {endpoint: 'http://otel:4318/v1/traces'}}
+    - {name: d, type: jaeger, conf: {agentAddress: 'jaeger:6831'}}
 ";
         self.cluster.apply(self.out, "full-mesh", text, &[])?;
         let mesh = self.cluster.get(&["mesh", "full"])?;
@@ -232,8 +233,8 @@ fn refused() -> Vec<(&'static str, String, &'static str)> {
         ),
         (
             "backend-type",
-            backend("type: jaeger"),
-            "supported values: \"zipkin\", \"opentelemetry\", \"datadog\"",
+            backend("type: otel"),
+            "supported values: \"zipkin\", \"opentelemetry\", \"jaeger\", \"datadog\"",
         ),
         (
             "sampling",
@@ -261,6 +262,11 @@ fn refused() -> Vec<(&'static str, String, &'static str)> {
             "otlp-endpoint",
             backend("type: opentelemetry, conf: {}"),
             "endpoint: cannot be empty",
+        ),
+        (
+            "jaeger-address",
+            backend("type: jaeger, conf: {}"),
+            "agentAddress: cannot be empty",
         ),
         (
             "datadog-port",

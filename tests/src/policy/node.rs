@@ -18,7 +18,7 @@ use crate::wait;
 
 /// A running agent.
 #[derive(Debug)]
-pub(super) struct Node {
+pub(crate) struct Node {
     running: Running,
 }
 
@@ -27,12 +27,12 @@ const ADMIN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9903)
 
 /// For an agent that is told something by a file: it looks five times a
 /// second, and this machine may be slow.
-pub(super) const SOON: Duration = Duration::from_secs(20);
+pub(crate) const SOON: Duration = Duration::from_secs(20);
 
 impl Node {
     /// Starts one and waits until it traces. `hosts` is what it sees as
     /// `/etc/hosts`.
-    pub(super) fn start<S: AsRef<OsStr>>(
+    pub(crate) fn start<S: AsRef<OsStr>>(
         nodespan: &Path,
         name: &str,
         arguments: impl IntoIterator<Item = S>,
@@ -55,7 +55,7 @@ impl Node {
 
     /// Its status, asked by this process: `nodespan status` is a process that
     /// the agent would see.
-    pub(super) fn status(&self) -> Result<Value> {
+    pub(crate) fn status(&self) -> Result<Value> {
         let mut client = Client::connect(ADMIN)?;
         client.keep_all();
         let answer = client.exchange("GET", "/status", "b3: 0\r\n")?;
@@ -64,12 +64,12 @@ impl Node {
     }
 
     /// A number of the ledger, 0 if it is not there.
-    pub(super) fn ledger(&self, place: &str) -> Result<u64> {
+    pub(crate) fn ledger(&self, place: &str) -> Result<u64> {
         Ok(at(&self.status()?["ledger"], place).unwrap_or_default())
     }
 
     /// Waits until a number of the ledger is at least this.
-    pub(super) fn wait_ledger(&self, place: &str, least: u64) -> Result<()> {
+    pub(crate) fn wait_ledger(&self, place: &str, least: u64) -> Result<()> {
         let mut last = 0;
         let waited = wait::until_true(place, SOON, || {
             last = self.ledger(place)?;
@@ -79,25 +79,25 @@ impl Node {
     }
 
     /// How often its log says this.
-    pub(super) fn count_said(&self, text: &str) -> usize {
+    pub(crate) fn count_said(&self, text: &str) -> usize {
         self.said().matches(text).count()
     }
 
-    pub(super) fn said(&self) -> String {
+    pub(crate) fn said(&self) -> String {
         self.running.said()
     }
 
-    pub(super) fn signal(&self, signal: Signal) {
+    pub(crate) fn signal(&self, signal: Signal) {
         self.running.signal(signal);
     }
 
-    pub(super) fn kill(mut self) -> Result<ExitStatus> {
+    pub(crate) fn kill(mut self) -> Result<ExitStatus> {
         self.running.stop(Signal::KILL, SOON)
     }
 
     /// Nothing is unaccounted for, and nothing of the agent's own is in the
     /// accounts of what is traced.
-    pub(super) fn in_order(&self) -> Result<()> {
+    pub(crate) fn in_order(&self) -> Result<()> {
         let mut last = None;
         let balanced = wait::until_true("the ledger to balance", SOON, || {
             last = imbalance(&self.status()?["ledger"]).err();
@@ -122,14 +122,14 @@ impl Node {
 
     /// [`Node::in_order`], then its end by SIGTERM, after which all accounts
     /// must be even.
-    pub(super) fn stop(self) -> Result<()> {
+    pub(crate) fn stop(self) -> Result<()> {
         self.in_order()?;
         self.terminate().map(|_said| ())
     }
 
     /// Its end by SIGTERM, which must be a good one with even accounts; what it
     /// said.
-    pub(super) fn terminate(mut self) -> Result<String> {
+    pub(crate) fn terminate(mut self) -> Result<String> {
         self.running.must_live()?;
         let status = self.running.stop(Signal::TERM, Duration::from_secs(60))?;
         let said = self.said();
@@ -144,7 +144,7 @@ impl Node {
 }
 
 /// The ledger's line at the end of a log.
-pub(super) fn last_account(said: &str) -> Result<&str> {
+pub(crate) fn last_account(said: &str) -> Result<&str> {
     let line = said
         .lines()
         .rev()
@@ -154,7 +154,7 @@ pub(super) fn last_account(said: &str) -> Result<&str> {
 
 /// Replaces a file at once, so that nobody reads half of it. `spare` is a
 /// place for the new text that nobody looks at.
-pub(super) fn replace(file: &Path, text: &str, spare: &Path) -> Result<()> {
+pub(crate) fn replace(file: &Path, text: &str, spare: &Path) -> Result<()> {
     fs::write(spare, text).with_context(|| spare.display().to_string())?;
     fs::rename(spare, file).with_context(|| file.display().to_string())
 }

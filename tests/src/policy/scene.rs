@@ -166,7 +166,7 @@ pub(super) fn mesh(backends: &[(&str, &str)]) -> String {
 }
 
 /// A policy for the services that a selector names.
-pub(super) fn policy(name: &str, selector: &str, backend: &str) -> String {
+pub(crate) fn policy(name: &str, selector: &str, backend: &str) -> String {
     format!(
         "type: TrafficTrace\nmesh: default\nname: {name}\nselectors:\n- match: {{{selector}}}\n\
          conf: {{backend: {backend}}}\n"
@@ -174,7 +174,7 @@ pub(super) fn policy(name: &str, selector: &str, backend: &str) -> String {
 }
 
 /// A Dataplane with one inbound.
-pub(super) fn dataplane(address: SocketAddr, service: &str, tags: &str) -> String {
+pub(crate) fn dataplane(address: SocketAddr, service: &str, tags: &str) -> String {
     format!(
         "type: Dataplane\nmesh: default\nname: {service}-1\nnetworking:\n  address: {}\n  inbound:\n\
          \x20 - port: {}\n    tags: {{kuma.io/service: {service}, {tags}}}\n",

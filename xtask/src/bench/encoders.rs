@@ -45,14 +45,30 @@ pub(super) fn measure(workspace: &Workspace, quick: bool) -> Result<Encoders> {
     let text = sh::step("measuring encoders", || sh::capture(&mut cargo))?;
     let encoders: Encoders =
         serde_json::from_str(&text).with_context(|| format!("reading {text}"))?;
-    ensure!(
-        encoders.ours().next().is_some(),
-        "no encoder was measured: {text}"
-    );
+    encoders.must_be_all()?;
     Ok(encoders)
 }
 
+/// What has to be measured; an encoding that is left out would keep every
+/// limit.
+const ALL: [&str; 6] = [
+    "zipkin-json",
+    "zipkin-proto",
+    "zipkin-v1-json",
+    "zipkin-v1-thrift",
+    "otlp",
+    "jaeger-compact",
+];
+
 impl Encoders {
+    fn must_be_all(&self) -> Result<()> {
+        for name in ALL {
+            let measured = self.ours().any(|encoder| encoder.name == name);
+            ensure!(measured, "{name} was not measured");
+        }
+        Ok(())
+    }
+
     fn ours(&self) -> impl Iterator<Item = &Encoder> {
         self.0.iter().filter(|encoder| encoder.rival.is_some())
     }
@@ -138,6 +154,23 @@ pub(super) mod tests {
         };
         assert_eq!(fine([Some(0.1), Some(0.5)]), [true, true]);
         assert_eq!(fine([Some(0.51), None]), [false, false]);
+    }
+
+    #[test]
+    fn an_encoding_that_was_not_measured_is_missed() {
+        let error = measured([Some(0.1); 2]).must_be_all().unwrap_err();
+        assert!(error.to_string().contains("zipkin-json"), "{error}");
+        let encoder = |name: &&str| Encoder {
+            name: (*name).to_owned(),
+            rival: Some("theirs".to_owned()),
+            ratio: Some(0.1),
+            spans_per_second: 1e6,
+            nanos_per_span: 1e3,
+            bytes_per_span: 500.0,
+        };
+        Encoders(ALL.iter().map(encoder).collect())
+            .must_be_all()
+            .unwrap();
     }
 
     #[test]

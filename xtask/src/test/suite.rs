@@ -43,9 +43,11 @@ pub(super) enum Place {
 /// for each of its checks. It gets `--out DIR`, in a guest also `--kernel K`,
 /// and in its environment `NODESPAN_BIN`, `NODESPAN_ENVOY`, and the servers for
 /// all suites of a run: `NODESPAN_ZIPKIN` (a URL) and `NODESPAN_JAEGER`
-/// ([`Jaeger::places`]). In one guest it also gets `NODESPAN_ZIPKIN_2`, a server
-/// that no other suite sends to, and if it asks for one `NODESPAN_KUBERNETES`
-/// ([`Kubernetes::places`]), an API that no other suite uses.
+/// ([`Jaeger::places`]). On this machine it also gets `NODESPAN_ZIPKIN_JAR`, to
+/// start a server of its own. In one guest it also gets `NODESPAN_ZIPKIN_2`, a
+/// server that no other suite sends to, and if it asks for one
+/// `NODESPAN_KUBERNETES` ([`Kubernetes::places`]), an API that no other suite
+/// uses.
 #[derive(Debug)]
 pub(super) struct Suite {
     pub(super) package: &'static str,
@@ -134,6 +136,10 @@ pub(super) fn on_host(suite: &Suite, site: &Site<'_>, tally: &mut Tally) -> Resu
         .env("NODESPAN_ENVOY", servers::find(&Cache::open()?)?.envoy)
         .env("NODESPAN_ZIPKIN", site.zipkin.url())
         .env("NODESPAN_JAEGER", site.jaeger.places())
+        .env(
+            "NODESPAN_ZIPKIN_JAR",
+            servers::find_zipkin(&Cache::open()?)?,
+        )
         .stdin(Stdio::null());
     if let Some(kubernetes) = &site.kubernetes {
         command.env("NODESPAN_KUBERNETES", kubernetes.places());

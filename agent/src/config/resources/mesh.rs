@@ -8,6 +8,7 @@ use hyper::Uri;
 use super::document::{Meta, Placed};
 use super::fields::Fields;
 use crate::config::table::{self, At};
+use crate::export::delivery::Address;
 use crate::policy::{BackendKind, Mesh, Resource, TracingBackend, ZipkinApi, nearest_backend};
 
 pub(super) fn read(mut meta: Meta, mut fields: Fields<'_>) -> Placed {
@@ -94,10 +95,11 @@ fn kind(backend: &mut Fields<'_>) -> Option<BackendKind> {
         "zipkin" => zipkin,
         "datadog" => datadog,
         "opentelemetry" => opentelemetry,
+        "jaeger" => jaeger,
         _ => {
             if !wrong_type {
                 let message = r#"unknown backend type. Available backends: "zipkin", "datadog""#;
-                let hint = r#"nodespan also takes "opentelemetry""#;
+                let hint = r#"nodespan also takes "opentelemetry" and "jaeger""#;
                 backend.error("type", message, hint);
             }
             backend.ignore(&["conf"]);
@@ -161,6 +163,28 @@ fn opentelemetry(mut conf: Fields<'_>) -> Option<BackendKind> {
     conf.finish();
     let endpoint = endpoint?;
     Some(BackendKind::OpenTelemetry { endpoint })
+}
+
+fn jaeger(mut conf: Fields<'_>) -> Option<BackendKind> {
+    let example = "write HOST:6831";
+    let agent = conf.text("agentAddress");
+    let agent = match agent.map(|agent| agent.value) {
+        // A wrong type has been told.
+        None if conf.has("agentAddress") => None,
+        None | Some("") => {
+            conf.error("agentAddress", "cannot be empty", example);
+            None
+        }
+        Some(agent) => match Address::parse(agent) {
+            Ok(_) => Some(Arc::from(agent)),
+            Err(_) => {
+                conf.error("agentAddress", "is not of the form HOST:PORT", example);
+                None
+            }
+        },
+    };
+    conf.finish();
+    Some(BackendKind::Jaeger { agent: agent? })
 }
 
 fn datadog(mut conf: Fields<'_>) -> Option<BackendKind> {

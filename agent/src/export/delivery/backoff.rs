@@ -38,17 +38,16 @@ impl Backoff {
         self.failures = 0;
     }
 
-    /// The wait after one more failure: what the server asks for, else
-    /// between half and the whole of the doubled time, so that agents which
-    /// failed together do not come back together.
+    /// The wait after one more failure: between half and the whole of the
+    /// doubled time, so that agents which failed together do not come back
+    /// together, or what the server asks for if that is longer. A server that
+    /// asks for no time at all is not asked without pause.
     pub(super) fn failed(&mut self, retry: &Retry, asked: Option<Duration>) -> Duration {
         let doubled = retry.first.saturating_mul(1 << self.failures.min(16));
         self.failures += 1;
         let whole = doubled.min(retry.longest);
-        match asked {
-            Some(asked) => asked.min(retry.longest),
-            None => whole / 2 + whole.mul_f64(self.random()) / 2,
-        }
+        let own = whole / 2 + whole.mul_f64(self.random()) / 2;
+        asked.map_or(own, |asked| own.max(asked.min(retry.longest)))
     }
 
     /// A number from 0 to 1 that differs from process to process.
@@ -86,6 +85,10 @@ mod tests {
         };
         assert_eq!(ask(&mut backoff, 7), Duration::from_secs(7));
         assert_eq!(ask(&mut backoff, 86_400), Duration::from_secs(30));
-        assert_eq!(ask(&mut backoff, 0), Duration::ZERO);
+        // Or a date in the past.
+        for _ in 0..5 {
+            assert!(ask(&mut backoff, 0) >= retry.first / 2);
+        }
+        assert_eq!(ask(&mut backoff, u64::MAX), retry.longest);
     }
 }

@@ -11,7 +11,7 @@ use hyper::header::{
     AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, HOST, HeaderValue, PROXY_AUTHORIZATION,
     RETRY_AFTER, USER_AGENT,
 };
-use hyper::{Request, Response, Uri};
+use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout};
@@ -155,6 +155,7 @@ impl Client {
         let mut old = self.connection.take().filter(Connection::stands);
         loop {
             let request = self.request(body.clone(), gzipped)?;
+            let secrets = secrets_of(&request);
             let (mut connection, reused) = match old.take() {
                 Some(connection) => (connection, true),
                 None => (self.connect().await?, false),
@@ -164,7 +165,7 @@ impl Client {
             match timeout(self.answer, sent).await {
                 Ok(Ok(response)) => {
                     let took = started.elapsed();
-                    return Ok(self.read(response, connection, took).await);
+                    return Ok(self.read(response, connection, took, &secrets).await);
                 }
                 // A server may close an idle connection at any time. If not a
                 // byte was written, that was no attempt.
@@ -208,7 +209,7 @@ impl Client {
         request.uri_mut().clone_from(&target.path);
         let constant = HeaderValue::from_static;
         let proxy = self.dialer.forwarding_proxy();
-        if let Some(absolute) = proxy.and_then(|_| target.to_string().parse::<Uri>().ok()) {
+        if let Some(absolute) = proxy.and_then(|_| target.absolute()) {
             *request.uri_mut() = absolute;
         }
         let headers = request.headers_mut();
@@ -239,6 +240,7 @@ impl Client {
         response: Response<Incoming>,
         connection: Connection,
         took: Duration,
+        secrets: &[Vec<u8>],
     ) -> Answer {
         let status = response.status().as_u16();
         let retry_after = response.headers().get(RETRY_AFTER);
@@ -259,6 +261,9 @@ impl Client {
         if let Ok(Some(())) = timeout(ANSWER_BODY, whole).await {
             self.connection = Some(connection);
         }
+        for secret in secrets {
+            mask(&mut bytes, secret);
+        }
         Answer {
             status,
             retry_after,
@@ -266,6 +271,27 @@ impl Client {
             body: bytes,
             took,
         }
+    }
+}
+
+/// What the server was shown, in the forms in which its answer may repeat it.
+fn secrets_of(request: &Request<Full<Bytes>>) -> Vec<Vec<u8>> {
+    let headers = request.headers();
+    let shown = [AUTHORIZATION, PROXY_AUTHORIZATION].map(|name| headers.get(name));
+    let shown = shown.into_iter().flatten();
+    shown.flat_map(Credentials::forms).collect()
+}
+
+/// Overwrites every occurrence of a secret. Nothing moves, so that what has
+/// lengths in it stays readable.
+fn mask(bytes: &mut [u8], secret: &[u8]) {
+    let mut from = 0;
+    while let Some(rest) = bytes.get_mut(from..)
+        && let Some(at) = rest.windows(secret.len()).position(|part| part == secret)
+        && let Some(found) = rest.get_mut(at..at + secret.len())
+    {
+        found.fill(b'*');
+        from += at + secret.len();
     }
 }
 
@@ -346,6 +372,29 @@ mod tests {
         let past = wait("Sun, 06 Nov 1994 08:00:00 GMT");
         assert_eq!(past, Some(Duration::ZERO));
         assert_eq!(wait("soon"), None);
+        assert_eq!(wait("99999999999999999999999"), None);
+        assert_eq!(wait("1.5"), None);
+        assert_eq!(wait(""), None);
+        let long = wait("18446744073709551615");
+        assert_eq!(long, Some(Duration::from_secs(u64::MAX)));
+        let far = wait("Fri, 31 Dec 9999 23:59:59 GMT").unwrap();
+        assert!(far > Duration::from_hours(24));
         assert_eq!(wait("-1"), None);
+    }
+
+    #[test]
+    fn secrets_are_masked_wherever_an_answer_repeats_them() {
+        let mut answer = b"no abc, ABC, abcabc; ab".to_vec();
+        mask(&mut answer, b"abc");
+        assert_eq!(answer, b"no ***, ABC, ******; ab");
+        mask(&mut answer, b"longer than all that is in the answer");
+        mask(&mut [], b"abc");
+        let forms = |value: &'static str| Credentials::forms(&HeaderValue::from_static(value));
+        assert_eq!(forms("Bearer token"), [b"token".to_vec()]);
+        let basic = forms("Basic dXNlcjpodW50ZXIy");
+        let wanted: [&[u8]; 3] = [b"dXNlcjpodW50ZXIy", b"user:hunter2", b"hunter2"];
+        assert_eq!(basic, wanted);
+        // What is this short stands everywhere.
+        assert_eq!(forms("Basic dTphYmM="), [&b"dTphYmM="[..], b"u:abc"]);
     }
 }

@@ -39,6 +39,12 @@ pub enum SecretError {
         /// Which file.
         path: PathBuf,
     },
+    /// It is a pipe, a device or a folder: reading it may take for ever.
+    #[error("the secret {} is not a file", path.display())]
+    NotAFile {
+        /// Which one.
+        path: PathBuf,
+    },
     /// There is nothing in it.
     #[error("the secret {} is empty", path.display())]
     Empty {
@@ -67,6 +73,27 @@ impl Credentials {
     /// It cannot be read, or is not of the right form.
     pub fn check(&self) -> Result<(), SecretError> {
         self.header().map(drop)
+    }
+
+    /// The secrets in such a value, in the forms in which somebody may repeat
+    /// it: as it is on the wire, decoded, and the password alone.
+    pub(super) fn forms(value: &HeaderValue) -> Vec<Vec<u8>> {
+        let mut forms = Vec::new();
+        if let Some(at) = value.as_bytes().iter().position(|byte| *byte == b' ') {
+            let (scheme, shown) = value.as_bytes().split_at(at);
+            let shown = shown.trim_ascii();
+            forms.push(shown.to_vec());
+            if scheme == b"Basic"
+                && let Ok(plain) = STANDARD.decode(shown)
+            {
+                let password = plain.splitn(2, |byte| *byte == b':').nth(1);
+                let password = password.unwrap_or_default().to_vec();
+                forms.extend([plain, password]);
+            }
+        }
+        // What is shorter stands everywhere, and is no secret.
+        forms.retain(|form| form.len() >= 4);
+        forms
     }
 
     /// The value of `authorization` or `proxy-authorization`.
@@ -99,6 +126,11 @@ impl Credentials {
 /// The file's content without the white space that editors leave at its end.
 fn read(path: &Path) -> Result<Vec<u8>, SecretError> {
     let mut bytes = Vec::new();
+    if std::fs::metadata(path).is_ok_and(|found| !found.is_file()) {
+        return Err(SecretError::NotAFile {
+            path: path.to_owned(),
+        });
+    }
     File::open(path)
         .and_then(|file| file.take(MAX_SECRET + 1).read_to_end(&mut bytes))
         .map_err(|source| SecretError::Read {
@@ -162,6 +194,20 @@ mod tests {
         assert!(error(b"hunter2\nhunter2", false).contains("characters"));
         assert!(error(b"hunter2\xff", false).contains("characters"));
         assert!(error(&[b'a'; 70_000], false).contains("longer than"));
+        // Nobody writes to it, so opening it would not return.
+        let pipe = folder.path().join("pipe");
+        rustix::fs::mknodat(
+            rustix::fs::CWD,
+            &pipe,
+            rustix::fs::FileType::Fifo,
+            rustix::fs::Mode::RUSR,
+            0,
+        )
+        .unwrap();
+        for odd in [pipe.as_path(), folder.path(), Path::new("/dev/zero")] {
+            let error = Credentials::Basic(odd.to_owned()).check().unwrap_err();
+            assert!(error.to_string().contains("not a file"), "{error}");
+        }
         let gone = Credentials::Bearer(folder.path().join("gone"));
         let gone = gone.check().unwrap_err().to_string();
         assert!(gone.contains("gone") && gone.contains("No such file"));

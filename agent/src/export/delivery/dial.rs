@@ -1,12 +1,13 @@
 //! Connections to a backend: directly or through a proxy, plain or secure.
 
 use std::io;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use hyper::header::HeaderValue;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
-use tokio::net::TcpStream;
-use tokio::time::timeout;
+use tokio::net::{TcpStream, lookup_host};
+use tokio::time::{Instant, timeout};
 
 use super::client::NoAnswer;
 use super::credentials::SecretError;
@@ -85,9 +86,9 @@ impl Dialer {
 
     async fn steps(&self) -> Result<Box<dyn Stream>, Failed> {
         let stream = match &self.proxy {
-            None => tcp(&self.target).await?,
+            None => tcp(&self.target, self.within).await?,
             Some(proxy) => {
-                let stream = tcp(&proxy.target).await;
+                let stream = tcp(&proxy.target, self.within).await;
                 let mut stream = stream.map_err(|error| {
                     Failed::Other(format!("the proxy {}: {error}", proxy.target))
                 })?;
@@ -107,11 +108,35 @@ impl Dialer {
     }
 }
 
-async fn tcp(target: &Target) -> io::Result<TcpStream> {
-    let stream = TcpStream::connect((target.host.as_str(), target.port)).await?;
+async fn tcp(target: &Target, within: Duration) -> io::Result<TcpStream> {
+    let began = Instant::now();
+    let found = lookup_host((target.host.as_str(), target.port)).await?;
+    let addresses: Vec<SocketAddr> = found.collect();
+    let stream = connect(&addresses, within.saturating_sub(began.elapsed())).await?;
     // A batch is one write or many in a row; there is nothing to gather.
     let _ = stream.set_nodelay(true);
     Ok(stream)
+}
+
+/// Connects to the first address that answers. Each has its share of the time,
+/// so that one that swallows everything (a family that leads nowhere, a node
+/// that is gone) does not hide the others.
+async fn connect(addresses: &[SocketAddr], within: Duration) -> io::Result<TcpStream> {
+    let end = Instant::now() + within;
+    let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
+    for (left, address) in (1..=addresses.len()).rev().zip(addresses) {
+        let left = u32::try_from(left).unwrap_or(u32::MAX);
+        let share = end.saturating_duration_since(Instant::now()) / left;
+        match timeout(share, TcpStream::connect(address)).await {
+            Ok(Ok(stream)) => return Ok(stream),
+            Ok(Err(error)) => last = error,
+            Err(_) => {
+                let silent = format!("{address} does not answer");
+                last = io::Error::new(io::ErrorKind::TimedOut, silent);
+            }
+        }
+    }
+    Err(last)
 }
 
 /// Asks the proxy for a tunnel (RFC 9110, 9.3.6).
@@ -154,5 +179,43 @@ async fn tunnel(stream: &mut TcpStream, target: &Target, proxy: &Proxy) -> Resul
             Ok(httparse::Status::Partial) => return Err(refused("answered too much".to_owned())),
             Err(error) => return Err(refused(format!("answered no HTTP: {error}"))),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::net::{TcpListener, TcpSocket};
+
+    /// An address that swallows connections: its queue is full.
+    async fn black_hole() -> (TcpListener, Vec<TcpStream>, SocketAddr) {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.bind("127.0.0.2:0".parse().unwrap()).unwrap();
+        let listener = socket.listen(1).unwrap();
+        let address = listener.local_addr().unwrap();
+        let mut waiting = Vec::new();
+        while let Ok(stream) =
+            timeout(Duration::from_millis(200), TcpStream::connect(address)).await
+        {
+            waiting.push(stream.unwrap());
+        }
+        (listener, waiting, address)
+    }
+
+    #[tokio::test]
+    async fn an_address_that_swallows_everything_does_not_hide_the_next() {
+        let (_listener, _waiting, hole) = black_hole().await;
+        let well = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let there = well.local_addr().unwrap();
+        let refused = "127.0.0.1:1".parse().unwrap();
+        let within = Duration::from_millis(900);
+        let stream = connect(&[refused, hole, there], within).await.unwrap();
+        assert_eq!(stream.peer_addr().unwrap(), there);
+        let began = Instant::now();
+        let error = connect(&[hole, hole], within).await.unwrap_err();
+        assert!(error.to_string().contains("does not answer"), "{error}");
+        assert!(began.elapsed() < 2 * within);
+        let error = connect(&[], within).await.unwrap_err();
+        assert!(error.to_string().contains("no address"), "{error}");
     }
 }

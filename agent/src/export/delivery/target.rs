@@ -96,6 +96,12 @@ impl Target {
         if authority.host().is_empty() {
             return Err(malformed(url, "it names no host".to_owned()));
         }
+        // An empty one is the scheme's; what is no port would become that, too.
+        let port = authority.as_str().strip_prefix(authority.host());
+        let digits = port.and_then(|port| port.strip_prefix(':')).unwrap_or("");
+        if !digits.is_empty() && !digits.parse::<u16>().is_ok_and(|port| port > 0) {
+            return Err(malformed(url, "the port is not from 1 to 65535".to_owned()));
+        }
         let path = uri.path_and_query().map_or("/", |path| path.as_str());
         let default_port = if secure { 443 } else { 80 };
         Ok(Self {
@@ -115,10 +121,25 @@ impl Target {
     }
 }
 
+impl Target {
+    /// The whole URL, as a proxy is told it.
+    pub(super) fn absolute(&self) -> Option<Uri> {
+        let scheme = if self.secure { "https" } else { "http" };
+        format!("{scheme}://{}{}", self.authority, self.path)
+            .parse()
+            .ok()
+    }
+}
+
+/// For logs and status: some backends take a key in the query.
 impl fmt::Display for Target {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let scheme = if self.secure { "https" } else { "http" };
-        write!(f, "{scheme}://{}{}", self.authority, self.path)
+        write!(f, "{scheme}://{}{}", self.authority, self.path.path())?;
+        match self.path.query() {
+            Some(_) => f.write_str("?..."),
+            None => Ok(()),
+        }
     }
 }
 
@@ -206,7 +227,9 @@ mod tests {
         let target = Target::parse("http://zipkin:9411/api/v2/spans?a=b").unwrap();
         assert_eq!((target.host.as_str(), target.port), ("zipkin", 9411));
         assert_eq!(target.authority, "zipkin:9411");
-        assert_eq!(target.to_string(), "http://zipkin:9411/api/v2/spans?a=b");
+        assert_eq!(target.to_string(), "http://zipkin:9411/api/v2/spans?...");
+        let absolute = target.absolute().unwrap();
+        assert_eq!(absolute, "http://zipkin:9411/api/v2/spans?a=b");
         let target = Target::parse("https://zipkin/x").unwrap();
         assert_eq!((target.secure, target.port), (true, 443));
         assert_eq!(target.to_string(), "https://zipkin/x");
@@ -225,6 +248,12 @@ mod tests {
         assert!(error("zipkin:9411").contains("no scheme"));
         assert!(error("/api").contains("names no host"));
         assert!(error("").contains("not a URL"));
+        for port in ["0", "65536", "99999"] {
+            let url = format!("http://z:{port}/");
+            let wrong = Target::parse(&url).unwrap_err().to_string();
+            assert!(wrong.contains("port"), "{wrong}");
+        }
+        assert_eq!(Target::parse("http://z:/").unwrap().port, 80);
         for url in [
             "http://user:pass@z/",
             "user:pass@z",

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use rustix::io::Errno;
 use tokio::net::{UdpSocket, lookup_host};
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 use super::client::NoAnswer;
 use super::target::Address;
@@ -24,6 +24,9 @@ const PROBATION: Duration = Duration::from_millis(50);
 const BURST: usize = 64 << 10;
 /// The pause behind them: 64 MB/s at most.
 const PAUSE: Duration = Duration::from_millis(1);
+/// How long an address counts as that of a name. Nothing tells that somebody
+/// else has it by now, or nobody; Jaeger's clients ask every 30 s, too.
+const RESOLVED: Duration = Duration::from_secs(30);
 
 /// Sends datagrams to one place.
 #[derive(Debug)]
@@ -32,6 +35,8 @@ pub(super) struct Datagrams {
     /// For finding the address.
     within: Duration,
     socket: Option<UdpSocket>,
+    /// When the name was asked for.
+    resolved: Instant,
     /// The last one failed.
     suspect: bool,
     /// Bytes since the last pause.
@@ -44,6 +49,7 @@ impl Datagrams {
             address,
             within,
             socket: None,
+            resolved: Instant::now(),
             suspect: false,
             burst: 0,
         }
@@ -82,8 +88,16 @@ impl Datagrams {
 
     async fn try_send(&mut self, payload: &[u8]) -> io::Result<()> {
         let socket = match self.socket.take() {
-            Some(socket) => socket,
-            None => self.open().await?,
+            Some(socket) if self.resolved.elapsed() < RESOLVED => socket,
+            // Rather an old address than none.
+            Some(old) => {
+                self.resolved = Instant::now();
+                self.open().await.unwrap_or(old)
+            }
+            None => {
+                self.resolved = Instant::now();
+                self.open().await?
+            }
         };
         let socket = self.socket.insert(socket);
         socket.send(payload).await?;

@@ -259,6 +259,10 @@ impl Worker {
                     // Request Timeout, Too Early, Too Many Requests.
                     408 | 425 | 429 | 500.. => {
                         self.complain(answer.status, &answer);
+                        // A gateway that lost the server's answer.
+                        if let 502 | 504 = answer.status {
+                            self.ledger.repeated.add(spans);
+                        }
                         Outcome::Again(answer.retry_after)
                     }
                     _ => {
@@ -305,7 +309,7 @@ impl Worker {
             tracing::warn!(
                 backend = self.ledger.name(),
                 unsaid,
-                "delivery failed and is repeated: {why}"
+                "delivery failed: {why}"
             );
         }
     }

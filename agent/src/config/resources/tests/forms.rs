@@ -465,6 +465,10 @@ fn opentelemetry_and_urls() {
         address("zipkin", "{url: 'https://z:443/api/v2/spans'}"),
         "https://z:443/api/v2/spans"
     );
+    assert_eq!(
+        address("jaeger", "{agentAddress: 'jaeger:6831'}"),
+        "jaeger:6831"
+    );
 }
 
 #[test]

@@ -207,6 +207,28 @@ const MESHES: &[(&str, &[(&str, &str)])] = &[
         "{backends: [{name: a, type: opentelemetry, conf: {endpoint: 'https://otel.example.com/v1/traces'}}]}",
         &[],
     ),
+    (
+        "{backends: [{name: a, type: jaeger}]}",
+        &[("tracing.backends[0].config.agentAddress", "cannot be empty")],
+    ),
+    (
+        "{backends: [{name: a, type: jaeger, conf: {agentAddress: 'http://jaeger:6831'}}]}",
+        &[(
+            "tracing.backends[0].config.agentAddress",
+            "is not of the form HOST:PORT",
+        )],
+    ),
+    (
+        "{backends: [{name: a, type: jaeger, conf: {agentAddress: 'user:s3cret@jaeger:6831'}}]}",
+        &[(
+            "tracing.backends[0].config.agentAddress",
+            "is not of the form HOST:PORT",
+        )],
+    ),
+    (
+        "{backends: [{name: a, type: jaeger, conf: {agentAddress: '[fd00::1]:6831'}}]}",
+        &[],
+    ),
     // All at once, in the order of their places.
     (
         "{backends: [{name: '', sampling: 101, type: zipkin, conf: {url: x, apiVersion: y}}, {type: z}], defaultBackend: q}",
@@ -697,7 +719,7 @@ fn the_hints_name_what_was_meant() {
     for (text, hint) in [
         (
             "type: Mesh\nname: a\ntracing: {backends: [{name: a, type: otel}]}",
-            "nodespan also takes \"opentelemetry\"",
+            "nodespan also takes \"opentelemetry\" and \"jaeger\"",
         ),
         (
             "type: Mesh\nname: a\ntracing: {defaultBackend: jager, backends: [{name: jaeger, type: zipkin, conf: {url: 'http://z:1'}}]}",

@@ -165,3 +165,21 @@ async fn a_datagram_too_large_for_the_way_is_dropped_alone() {
     assert_eq!(rig.end().await.dropped.get(Undelivered::TooLarge), 3);
     assert_eq!(received(&socket, 1).await.len(), 1);
 }
+
+/// Nothing tells that a name means somebody else by now.
+#[tokio::test(start_paused = true)]
+async fn a_name_is_asked_for_again_after_a_while() {
+    let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    let mut rig = rig(socket.local_addr().unwrap(), 40, |_| {});
+    let mut from = Vec::new();
+    for wait in [1, 1, 31] {
+        sleep(Duration::from_secs(wait)).await;
+        rig.push(1);
+        rig.batcher.flush();
+        let mut buffer = [0; 100];
+        from.push(socket.recv_from(&mut buffer).await.unwrap().1);
+    }
+    assert_eq!(from[0], from[1]);
+    assert_ne!(from[1], from[2]);
+    assert_eq!(rig.end().await.sent.get(), 3);
+}

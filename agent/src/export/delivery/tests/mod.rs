@@ -4,6 +4,7 @@
 mod answers;
 mod datagrams;
 mod floods;
+mod odd;
 mod protocols;
 mod reload;
 mod secure;

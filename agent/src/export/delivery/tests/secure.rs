@@ -21,17 +21,25 @@ struct Secure {
 
 impl Secure {
     async fn start(names: &[&str]) -> Self {
+        Self::until(names, 2100).await
+    }
+
+    /// With a certificate that is good until this year.
+    async fn until(names: &[&str], year: i32) -> Self {
         let names: Vec<String> = names.iter().map(|&name| name.to_owned()).collect();
-        let made = rcgen::generate_simple_self_signed(names).unwrap();
+        let signing_key = rcgen::KeyPair::generate().unwrap();
+        let mut params = rcgen::CertificateParams::new(names).unwrap();
+        params.not_after = rcgen::date_time_ymd(year, 1, 1);
+        let cert = params.self_signed(&signing_key).unwrap();
         let folder = tempfile::tempdir().unwrap();
-        fs::write(folder.path().join("ca.pem"), made.cert.pem()).unwrap();
-        let key = PrivatePkcs8KeyDer::from(made.signing_key.serialize_der());
+        fs::write(folder.path().join("ca.pem"), cert.pem()).unwrap();
+        let key = PrivatePkcs8KeyDer::from(signing_key.serialize_der());
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let config = ServerConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
             .unwrap()
             .with_no_client_auth()
-            .with_single_cert(vec![made.cert.der().clone()], PrivateKeyDer::Pkcs8(key))
+            .with_single_cert(vec![cert.der().clone()], PrivateKeyDer::Pkcs8(key))
             .unwrap();
         let acceptor = TlsAcceptor::from(Arc::new(config));
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -161,6 +169,49 @@ async fn a_certificate_that_is_not_trusted_is_a_failure_that_says_so() {
         assert_eq!(ledger.repeated.get(), 0);
     }
     assert_eq!(backend.server.requests().len(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_certificate_that_has_expired_is_a_failure_that_says_so() {
+    let backend = Secure::until(&["localhost"], 2020).await;
+    let port = backend.server.address.port();
+    let mut rig = Rig::to(&format!("https://localhost:{port}/"), |delivery| {
+        delivery.ca = Some(backend.ca());
+        delivery.grace = Duration::from_secs(1);
+    });
+    rig.push(10);
+    let text = failure(&rig.ledger).await;
+    assert!(text.contains("TLS") && text.contains("expired"), "{text}");
+    assert_eq!(rig.end().await.dropped.total(), 10);
+}
+
+/// Who speaks no TLS, and who says nothing at all.
+#[tokio::test(start_paused = true)]
+async fn a_server_without_tls_is_a_failure_that_says_so() {
+    for (answer, wanted) in [
+        (&b"HTTP/1.1 400 Bad Request\r\n\r\n"[..], "TLS"),
+        (b"", "within 5s"),
+    ] {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let server = tokio::spawn(async move {
+            let mut streams = Vec::new();
+            loop {
+                let (mut stream, _) = listener.accept().await.unwrap();
+                stream.write_all(answer).await.unwrap();
+                streams.push(stream);
+            }
+        });
+        let mut rig = Rig::to(&format!("https://127.0.0.1:{port}/"), |delivery| {
+            delivery.grace = Duration::from_secs(1);
+        });
+        rig.push(10);
+        let text = failure(&rig.ledger).await;
+        assert!(text.contains(wanted), "{text}");
+        let ledger = rig.end().await;
+        assert_eq!((ledger.dropped.total(), ledger.repeated.get()), (10, 0));
+        server.abort();
+    }
 }
 
 #[tokio::test(start_paused = true)]
