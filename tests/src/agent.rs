@@ -68,11 +68,19 @@ impl Agent {
     /// # Errors
     /// If the agent ends or none has in time.
     pub fn wait_ready(&mut self, server: SocketAddr) -> Result<()> {
+        self.wait_ready_with(server, "")
+    }
+
+    /// [`Self::wait_ready`] by requests with these headers.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn wait_ready_with(&mut self, server: SocketAddr, headers: &str) -> Result<()> {
         let mut client = Client::connect(server)?;
         wait::until_true("the agent's first span", Duration::from_secs(60), || {
             self.running.must_live()?;
             self.asked += 1;
-            client.exchange("GET", &format!("/small/{READY}/{}", self.asked), "")?;
+            client.exchange("GET", &format!("/small/{READY}/{}", self.asked), headers)?;
             Ok(self.spans()?.iter().any(|span| span.case() == READY))
         })
     }
@@ -142,6 +150,11 @@ impl Agent {
             self.running.said()
         );
         self.spans()
+    }
+
+    /// Sends a signal.
+    pub fn signal(&self, signal: Signal) {
+        self.running.signal(signal);
     }
 
     /// Its process.

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::ensure;
 
@@ -20,7 +20,16 @@ const LIMIT: Duration = Duration::from_secs(90);
 pub fn thousand(cases: &mut Cases, report: &Report, target: &Target) {
     let tag = format!("{}-thousand", target.name);
     let go = Go::at(target.addr(), tag.clone());
-    let drive = || short_connections(&go, 1000);
+    let drive = || {
+        let started = Instant::now();
+        let done = short_connections(&go, 1000);
+        let took = started.elapsed().as_secs_f32();
+        report.note(&format!(
+            "{} answered 1,000 connections in {took:.1} s",
+            target.name
+        ));
+        done
+    };
     let name = format!("{}/1000-connections", target.name);
     cases.drive(
         report,

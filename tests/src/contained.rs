@@ -133,7 +133,10 @@ fn exports(nodespan: &Path) -> Result<Verdict> {
     let exchanges = &status(nodespan)?["ledger"]["exchanges"];
     let not_sampled = exchanges["not_sampled"].as_object();
     let not_sampled = not_sampled.context("no account of what is not sampled")?;
-    let own: u64 = not_sampled.values().filter_map(|n| n.as_u64()).sum();
+    let own: u64 = not_sampled
+        .values()
+        .filter_map(serde_json::Value::as_u64)
+        .sum();
     ensure!(own == 0, "{own} exchanges are the agent's own: {exchanges}");
     at(exchanges, "/spans")?;
     Ok(Verdict::Passed)

@@ -5,10 +5,11 @@ use std::path::Path;
 use anyhow::{Result, ensure};
 
 use crate::agent::{Agent, READY};
-use crate::cases::{CASES, Go};
+use crate::cases::{CASES, Go, short_connections};
 use crate::compare::Seen;
 use crate::report::{Report, Verdict};
 use crate::run::{Cases, all_lines};
+use crate::selected::Counts;
 use crate::spans::Kind;
 use crate::special;
 use crate::targets::{self, PORTS, Places, Target};
@@ -16,6 +17,8 @@ use crate::targets::{self, PORTS, Places, Target};
 /// Ports of the server that is wanted and of the one that is not.
 const WANTED: u16 = PORTS + 40;
 const OTHER: u16 = PORTS + 41;
+/// Connections to the one that is not.
+const SHORT: u64 = 30;
 
 /// All of them.
 ///
@@ -73,9 +76,24 @@ fn selectors(
     let mut cases = Cases::default();
     cases.drive_table(report, wanted, &CASES[..1]);
     (CASES[0].run)(&Go::new(other, &CASES[0]))?;
+    short_connections(
+        &Go::at(other.addr(), "other-short".to_owned()),
+        usize::try_from(SHORT)?,
+    )?;
     cases.wait_logged(targets);
+    let counts = Counts::now(nodespan);
     let seen = Seen::new(agent.stop()?, all_lines(targets)?);
     cases.judge(report, &seen, true);
+    report.check("selectors/port-counted", || {
+        // The kernel is told to leave a connection alone once its ports are
+        // known, so later requests on it are not observed.
+        let refused = counts?.refused("excluded_port");
+        ensure!(
+            refused >= SHORT,
+            "excluded_port is {refused} after {SHORT} connections to another port"
+        );
+        Ok(Verdict::Passed)
+    });
     report.check("selectors/port", || {
         let lines = seen.lines("other-keep-alive").len();
         ensure!(lines > 0, "the other server was not called");

@@ -2,15 +2,21 @@
 //!
 //! The verifier's work grows faster than a program, and has an end at a
 //! million instructions; so growth is to be seen in review, where the record
-//! (`data/verified-instructions.json`) changes with the program.
+//! (`data/verified-instructions.json`) changes with the program. And debug
+//! messages cost nothing where nobody asked for them.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::Command;
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
 use serde_json::Value;
 
+use crate::agent::Agent;
 use crate::report::{Report, Verdict};
+use crate::targets::{self, PORTS, Places};
+use crate::wait;
 use crate::wrong::has_kprobes;
 
 const RECORD: &str = concat!(
@@ -20,14 +26,27 @@ const RECORD: &str = concat!(
 /// Percent that other compilers may add.
 const TOLERANCE: u64 = 15;
 
-/// Compares what this kernel says of the programs with what is recorded.
+/// Port of the server that gives the programs something to tell.
+const PORT: u16 = PORTS + 120;
+
+/// Functions whose programs have debug messages.
+const TALKATIVE: [&str; 3] = ["tcp_sendmsg", "tcp_recvmsg", "tcp_sendpage"];
+
+/// Compares what this kernel says of the programs with what is recorded, and
+/// both objects with each other.
 ///
 /// # Errors
 /// If the record cannot be read.
-pub fn run(report: &mut Report, nodespan: &Path, kernel: &str) -> Result<()> {
+pub fn run(report: &mut Report, nodespan: &Path, places: &Places, kernel: &str) -> Result<()> {
     if !report.wants("verified/") {
         return Ok(());
     }
+    report.check("verified/messages-cost-nothing", || {
+        let plain = counts(&ask(nodespan, &[])?)?;
+        messages(&plain, &counts(&ask(nodespan, &["--kernel-log"])?)?)?;
+        Ok(Verdict::Passed)
+    });
+    report.check("verified/messages", || talk(nodespan, places));
     let text = std::fs::read_to_string(RECORD).with_context(|| format!("reading {RECORD}"))?;
     let record: Value = serde_json::from_str(&text).with_context(|| format!("reading {RECORD}"))?;
     let modes: [(&str, &[&str]); 2] = [("fentry", &[]), ("kprobe", &["--force-kprobes"])];
@@ -45,6 +64,76 @@ pub fn run(report: &mut Report, nodespan: &Path, kernel: &str) -> Result<()> {
             Ok(Verdict::Passed)
         });
     }
+    Ok(())
+}
+
+/// With `--kernel-log` the programs say what they do, without it nothing.
+fn talk(nodespan: &Path, places: &Places) -> Result<Verdict> {
+    let target = targets::origin("messages", PORT)?;
+    let said = |name: &str, arguments: &[&str], message: bool| -> Result<()> {
+        let mut agent = Agent::start(nodespan, name, arguments, &places.out)?;
+        agent.wait_ready(target.addr())?;
+        if message {
+            let heard = || {
+                let said = agent.said();
+                Ok(said.contains("tcp_sendmsg returned") && said.contains("tcp_recvmsg returned"))
+            };
+            wait::until_true("a message", Duration::from_secs(10), heard)?;
+        }
+        agent.stop()?;
+        let silent = !agent.said().contains("tcp_sendmsg returned");
+        ensure!(silent != message, "messages that nobody asked for");
+        Ok(())
+    };
+    said("messages", &["-v", "--kernel-log"], true)?;
+    said("no-messages", &["-v"], false)?;
+    Ok(Verdict::Passed)
+}
+
+/// The instructions of each program and the function it sits on: those the
+/// verifier went through, or where it does not tell those of the program.
+fn counts(report: &Value) -> Result<BTreeMap<String, (String, u64)>> {
+    let programs = report["programs"].as_array().context("no programs")?;
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let count = |program: &Value| {
+        let verified = program["verified_instructions"].as_u64();
+        verified.or_else(|| program["instructions"].as_u64())
+    };
+    let each = programs.iter().map(|program| {
+        let count = count(program).filter(|count| *count > 0);
+        let count = count.with_context(|| format!("no count of {program}"))?;
+        Ok((text(&program["name"]), (text(&program["function"]), count)))
+    });
+    each.collect()
+}
+
+/// Messages are what the logging object has more, and where there are none it
+/// has nothing more: so the usual object has no instruction of them.
+fn messages(
+    plain: &BTreeMap<String, (String, u64)>,
+    logging: &BTreeMap<String, (String, u64)>,
+) -> Result<()> {
+    ensure!(
+        plain.keys().eq(logging.keys()),
+        "other programs: {plain:?}, {logging:?}"
+    );
+    let mut talkative = 0;
+    for (name, (function, count)) in plain {
+        let with = logging.get(name).map_or(0, |(_, count)| *count);
+        if TALKATIVE.contains(&function.as_str()) && name.contains("_exit") {
+            talkative += 1;
+            ensure!(
+                with > *count,
+                "{name} has {count} instructions without messages and {with} with them"
+            );
+        } else {
+            ensure!(
+                with == *count,
+                "{name} has no messages, but {count} and {with} instructions"
+            );
+        }
+    }
+    ensure!(talkative >= 2, "only {talkative} programs have messages");
     Ok(())
 }
 
@@ -114,6 +203,23 @@ mod tests {
             now("open", 1).unwrap(),
             "open has 1 verified instructions on 6.1 and is not on record: run `cargo xtask gen verified`"
         );
+    }
+
+    #[test]
+    fn messages_must_cost_and_nothing_else() {
+        let of = |send: u64, close: u64| {
+            let program = |name: &str, function: &str, verified: Option<u64>, count: u64| json!({"name": name, "function": function, "verified_instructions": verified, "instructions": count});
+            counts(&json!({"programs": [
+                program("send_exit", "tcp_sendmsg", Some(send), 1),
+                program("recv_exit_5", "tcp_recvmsg", None, send),
+                program("close", "tcp_close", Some(close), 1),
+            ]}))
+            .unwrap()
+        };
+        assert!(messages(&of(10, 5), &of(12, 5)).is_ok());
+        assert!(messages(&of(12, 5), &of(12, 5)).is_err());
+        assert!(messages(&of(10, 5), &of(12, 6)).is_err());
+        assert!(counts(&json!({"programs": [{"name": "close"}]})).is_err());
     }
 
     #[test]

@@ -1,18 +1,13 @@
 //! Whose span it is: processes in cgroups as systemd and container runtimes
 //! make them.
 
-use std::fs;
-use std::io::ErrorKind;
-use std::net::{Ipv4Addr, SocketAddr};
-use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::path::Path;
 
-use anyhow::{Context as _, Result, ensure};
-use rustix::process::Signal;
+use anyhow::{Result, ensure};
 
 use crate::agent::{Agent, READY};
-use crate::children::{Running, command};
 use crate::compare::Seen;
+use crate::placed::{CGROUPS, Cgroup, GoServer};
 use crate::raw::Client;
 use crate::report::{Report, Verdict};
 use crate::spans::Kind;
@@ -20,8 +15,6 @@ use crate::targets::{PORTS, Places};
 
 /// Port of the first server.
 const FIRST: u16 = PORTS + 60;
-const CGROUPS: &str = "/sys/fs/cgroup";
-const CONTAINER: &str = "5eed0123456789abcdef0123456789abcdef0123456789abcdef0123456789ab";
 
 /// The servers: tag, cgroup, and the service that their spans must name.
 const SERVERS: [(&str, &str, &str); 3] = [
@@ -44,7 +37,8 @@ pub fn run(report: &mut Report, nodespan: &Path, places: &Places) -> Result<()> 
     }
     let mut servers = Vec::new();
     for ((tag, cgroup, _), port) in SERVERS.into_iter().zip(FIRST..) {
-        servers.push(Server::start(tag, cgroup, port, places)?);
+        let cgroup = Cgroup::make(CGROUPS, cgroup)?;
+        servers.push(GoServer::start(tag, cgroup, port, places)?);
     }
     let names = |seen: &Seen, tag: &str, service: &str| {
         let spans = seen.spans(tag, Kind::Server);
@@ -91,12 +85,12 @@ fn observe(
     places: &Places,
     name: &str,
     arguments: &[&str],
-    servers: &[Server],
+    servers: &[GoServer],
 ) -> Result<Seen> {
     let mut agent = Agent::start(nodespan, name, arguments, &places.out)?;
     let wanted = servers
         .iter()
-        .position(|server| arguments.first() == Some(&server.option()));
+        .position(|server| arguments.first() == Some(&format!("--{}", server.tag).as_str()));
     agent.wait_ready(wanted.map_or(servers[0].addr, |n| servers[n].addr))?;
     for server in servers {
         let mut client = Client::connect(server.addr)?;
@@ -106,61 +100,4 @@ fn observe(
         }
     }
     Ok(Seen::new(agent.stop()?, []))
-}
-
-/// A Go server in a cgroup of its own.
-struct Server {
-    tag: &'static str,
-    addr: SocketAddr,
-    cgroup: PathBuf,
-    process: Running,
-}
-
-impl Server {
-    fn start(tag: &'static str, cgroup: &str, port: u16, places: &Places) -> Result<Self> {
-        let cgroup = Path::new(CGROUPS).join(cgroup.replace("ID", CONTAINER));
-        fs::create_dir_all(&cgroup).with_context(|| format!("making {}", cgroup.display()))?;
-        let mut start = command(["sh", "-c", "echo $$ > \"$1\" && shift && exec \"$@\"", "sh"]);
-        start.arg(cgroup.join("cgroup.procs"));
-        start
-            .arg(places.programs.join("goserver"))
-            .args(["serve", &port.to_string()]);
-        start.arg(places.out.join(format!("workload-{tag}.log")));
-        let process = Running::start(&format!("workload-{tag}"), &mut start, &places.out)?;
-        let addr = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-        let mut server = Self {
-            tag,
-            addr,
-            cgroup,
-            process,
-        };
-        server.process.wait_listening(addr)?;
-        Ok(server)
-    }
-
-    fn option(&self) -> &'static str {
-        match self.tag {
-            "unit" => "--unit",
-            "container" => "--container",
-            _ => "",
-        }
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        // What does not end is killed, and a cgroup that is not empty stays.
-        let _ = self.process.stop(Signal::TERM, Duration::from_secs(3));
-        let mut at = self.cgroup.clone();
-        while at
-            .parent()
-            .is_some_and(|parent| parent != Path::new(CGROUPS))
-        {
-            match fs::remove_dir(&at) {
-                Err(error) if error.kind() != ErrorKind::NotFound => break,
-                _ => {}
-            }
-            at.pop();
-        }
-    }
 }

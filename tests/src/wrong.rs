@@ -70,6 +70,7 @@ pub fn run(report: &mut Report, nodespan: &Path, out: &Path) -> Result<()> {
         answer.of(command([nodespan]).args(["run", "--config"]).arg(&dir))?;
         Ok(Verdict::Passed)
     });
+    report.check("wrong/config-unreadable", || unreadable(nodespan));
     report.check("wrong/unknown-option", || {
         let answer = Answer {
             codes: USAGE,
@@ -115,24 +116,70 @@ fn probe(nodespan: &Path) -> Result<Verdict> {
 }
 
 fn no_root(nodespan: &Path) -> Result<Verdict> {
-    // Where everybody can reach it, whatever the build folder allows.
-    let reachable = PathBuf::from(format!("/tmp/nodespan-{}", std::process::id()));
-    fs::copy(nodespan, &reachable)?;
-    fs::set_permissions(&reachable, fs::Permissions::from_mode(0o755))?;
     let answer = Answer {
         codes: &[1, 3],
         says: &[&["root", "CAP_", "permission"]],
         lines: 3,
     };
+    by_nobody(nodespan, |agent| {
+        answer.of(nobody(agent).arg("run")).map(drop)
+    })?;
+    Ok(Verdict::Passed)
+}
+
+/// A configuration that others may not read, asked for by one of them, and by
+/// root without what lets root read everything.
+fn unreadable(nodespan: &Path) -> Result<Verdict> {
+    by_nobody(nodespan, |agent| {
+        let file = agent.with_extension("toml");
+        fs::write(&file, "[capture]\nports = [80]\n")?;
+        fs::set_permissions(&file, fs::Permissions::from_mode(0o000))?;
+        let name = file.file_name().unwrap_or_default().to_string_lossy();
+        let says: &[&[&str]] = &[&[&name], &["permission denied"]];
+        let mut done = Ok(());
+        for verb in ["run", "check"] {
+            let mut root = command(["setpriv"]);
+            root.arg("--bounding-set=-dac_override,-dac_read_search");
+            root.arg("--inh-caps=-dac_override,-dac_read_search");
+            root.arg(agent);
+            for start in [&mut nobody(agent), &mut root] {
+                let answer = Answer {
+                    codes: FAILED,
+                    says,
+                    lines: 2,
+                };
+                let answered = answer.of(start.arg(verb).arg("--config").arg(&file));
+                done = done.and(answered.map(drop));
+            }
+        }
+        fs::remove_file(&file)?;
+        done
+    })?;
+    Ok(Verdict::Passed)
+}
+
+/// With a copy of the agent where everybody can reach it, whatever the build
+/// folder allows.
+fn by_nobody(nodespan: &Path, work: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
+    let reachable = PathBuf::from(format!("/tmp/nodespan-{}", std::process::id()));
+    fs::copy(nodespan, &reachable)?;
+    fs::set_permissions(&reachable, fs::Permissions::from_mode(0o755))?;
+    let done = work(&reachable);
+    fs::remove_file(&reachable)?;
+    done
+}
+
+/// A command by a user without any right.
+fn nobody(agent: &Path) -> Command {
     let mut start = command([
         "setpriv",
         "--reuid=65534",
         "--regid=65534",
         "--clear-groups",
+        "--bounding-set=-all",
     ]);
-    let done = answer.of(start.arg("--bounding-set=-all").arg(&reachable).arg("run"));
-    fs::remove_file(&reachable)?;
-    done.map(|_| Verdict::Passed)
+    start.arg(agent);
+    start
 }
 
 fn no_btf(nodespan: &Path, dir: &Path, verb: &str) -> Result<Verdict> {

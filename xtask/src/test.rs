@@ -7,7 +7,7 @@ use std::{
     process::{Command, Stdio},
 };
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use clap::Args;
 
 use crate::{
@@ -190,6 +190,48 @@ fn lint(workspace: &Workspace, tally: &mut Tally) {
             "-Dwarnings",
         ])
     });
+    tally.check("cargo check of the fuzz targets", || {
+        fuzz_targets(workspace)
+    });
+    tally.check("the usual kernel object is without aya-log", || {
+        without_log(workspace)
+    });
+}
+
+/// The crate for cargo-fuzz is no member of the workspace, so nothing else
+/// compiles it. Nothing is linked here, so that libFuzzer need not be built.
+fn fuzz_targets(workspace: &Workspace) -> Result<()> {
+    sh::run(
+        workspace
+            .cargo()
+            .args(["check", "-q", "--manifest-path", "tests/fuzz/Cargo.toml"])
+            .arg("--target-dir")
+            .arg(&workspace.target)
+            .env("CUSTOM_LIBFUZZER_PATH", "/nowhere/libfuzzer.a"),
+    )
+}
+
+/// With its messages off the kernel side is what it is without the library
+/// for them: it is no part of that build.
+fn without_log(workspace: &Workspace) -> Result<()> {
+    let needs = |feature: &str| {
+        let mut tree = workspace.cargo();
+        tree.args([
+            "tree",
+            "-p",
+            "agent-ebpf",
+            "-e",
+            "normal",
+            "--prefix",
+            "none",
+        ]);
+        let said = sh::capture(tree.args(["--no-default-features", "--features", feature]))?;
+        ensure!(said.contains("aya-ebpf"), "cargo tree said: {said}");
+        Ok(said.contains("aya-log"))
+    };
+    ensure!(needs("log")?, "`log` has no aya-log: nobody can tell");
+    ensure!(!needs("probes")?, "`probes` brings aya-log with it");
+    Ok(())
 }
 
 /// Unit, property and documentation tests; the short runs of the fuzz targets

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use nodespan_deploy::kubernetes::{self, Image, Namespace};
 
+use crate::capture::live;
 use crate::capture::pcap::Observe;
 use crate::config;
 use crate::policy::{Kind, Tags};
@@ -166,6 +167,16 @@ pub struct ProbeOptions {
     /// Use kprobes even where fentry works.
     #[arg(long)]
     pub force_kprobes: bool,
+    /// Room for what the programs report, until it is read; a power of two
+    /// (`lost{ring_full}` counts what found none).
+    #[arg(long, value_name = "BYTES", default_value_t = live::Options::default().ring_bytes,
+          value_parser = clap::value_parser!(u32).range(4096..=1 << 30))]
+    pub ring_bytes: u32,
+    /// Sockets that are tracked at once (`missed{map_full}` counts the calls on
+    /// those beyond).
+    #[arg(long, value_name = "N", default_value_t = live::Options::default().sockets,
+          value_parser = clap::value_parser!(u32).range(1..=1 << 24))]
+    pub sockets: u32,
 }
 
 /// Arguments of `nodespan status`.

@@ -17,7 +17,7 @@ use crate::assemble::{Assembler, Output};
 use crate::capture::live::{Control, Gauges, Live, LiveError};
 use crate::capture::{Command, Event};
 use crate::identify::Identifier;
-use crate::ledger::{Ledger, Lost, Missed};
+use crate::ledger::{Event as Counted, Ledger, Lost, Missed};
 use crate::link::ClockOffset;
 use crate::units::{MonoNanos, OwnerId};
 
@@ -302,6 +302,9 @@ pub(super) fn account(gauges: &Gauges, ledger: &Ledger, bytes: &Traffic) {
         .records
         .missed
         .set(Missed::Recursion, kernel.missed_runs());
+    ledger
+        .events
+        .set(Counted::SendEntryLost, get(Counter::EntrySlot));
     bytes
         .moved
         .store(get(Counter::MovedBytes), Ordering::Relaxed);

@@ -144,6 +144,8 @@ fn live_options(probes: ProbeOptions) -> Options {
     Options {
         kernel_log: probes.kernel_log,
         force_kprobes: probes.force_kprobes,
+        ring_bytes: probes.ring_bytes,
+        sockets: probes.sockets,
         ..Options::default()
     }
 }

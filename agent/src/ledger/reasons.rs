@@ -136,6 +136,9 @@ reasons! {
 
     /// Things worth counting that balance nothing.
     Event {
+        /// A send whose entry another task's took the place of: its time is
+        /// that of its exit (counted in the kernel).
+        SendEntryLost "send_entry_lost",
         /// A head that the parser refused but whose start line reads.
         LenientHead "lenient_head",
         /// A head over 64 KiB.

@@ -15,7 +15,8 @@ use nodespan_tests::report::Report;
 use nodespan_tests::targets::Places;
 use nodespan_tests::zipkin::Zipkin;
 use nodespan_tests::{
-    contained, everywhere, identity, narrow, past, traced, traffic, verified, workloads, wrong,
+    contained, everywhere, full, handed, identity, legacy, narrow, opaque, past, selected, traced,
+    traffic, verified, workloads, wrong,
 };
 
 struct Arguments {
@@ -38,7 +39,7 @@ fn main() -> Result<ExitCode> {
     let mut report = Report::new(arguments.only);
     report.note(&format!("guest-suite on kernel {}", arguments.kernel));
     let (places, nodespan) = (&arguments.places, arguments.nodespan.as_ref());
-    if let Err(error) = traffic::run(&mut report, places, nodespan) {
+    if let Err(error) = traffic::run(&mut report, places, nodespan, &arguments.kernel) {
         report.result("traffic", Err(error));
     }
     let zipkin = std::env::var("NODESPAN_ZIPKIN").context("NODESPAN_ZIPKIN is not set");
@@ -63,19 +64,27 @@ fn main() -> Result<ExitCode> {
         if let Err(error) = contained {
             report.result("contained", Err(error));
         }
-        if let Err(error) = narrow::run(&mut report, nodespan, places) {
-            report.result("narrow", Err(error));
-        }
-        if let Err(error) = past::run(&mut report, nodespan, places) {
-            report.result("past", Err(error));
-        }
-        if let Err(error) = workloads::run(&mut report, nodespan, places) {
-            report.result("workloads", Err(error));
+        type Run = fn(&mut Report, &Path, &Places) -> Result<()>;
+        let parts: [(&str, Run); 8] = [
+            ("narrow", narrow::run),
+            ("selected", selected::run),
+            ("past", past::run),
+            ("opaque", opaque::run),
+            ("full", full::run),
+            ("workloads", workloads::run),
+            ("handed", handed::run),
+            ("legacy", legacy::run),
+        ];
+        for (name, run) in parts {
+            if let Err(error) = run(&mut report, nodespan, places) {
+                report.result(name, Err(error));
+            }
+            report.note(&format!("{name} is done"));
         }
         if let Err(error) = wrong::run(&mut report, nodespan, &places.out) {
             report.result("wrong", Err(error));
         }
-        if let Err(error) = verified::run(&mut report, nodespan, &arguments.kernel) {
+        if let Err(error) = verified::run(&mut report, nodespan, places, &arguments.kernel) {
             report.result("verified", Err(error));
         }
     }
