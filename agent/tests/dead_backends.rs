@@ -165,6 +165,7 @@ fn typical() -> Span {
         shared: false,
         debug: false,
         sampler: None,
+        remote: None,
         timestamp: UnixMicros(1_794_000_000_123_456),
         first_byte: Some(UnixMicros(1_794_000_000_124_400)),
         duration: 1431,
@@ -173,6 +174,7 @@ fn typical() -> Span {
             kind: WorkloadKind::Command,
             node: "node-7.example".into(),
             address: Some(IpAddr::from([10, 244, 1, 17])),
+            pod: None,
         }),
         exchange: Box::new(Exchange {
             began: Began {

@@ -10,13 +10,13 @@ use std::time::{Duration, Instant};
 use agent_ebpf::Counter;
 use hashbrown::HashSet;
 
-use super::owners::Owners;
+use super::owners::{Owners, process_of};
 use super::pipeline::{Pipeline, Update, Wish};
 use super::{RunError, events};
 use crate::assemble::{Assembler, Output};
 use crate::capture::live::{Control, Gauges, Live, LiveError};
 use crate::capture::{Command, Event};
-use crate::identify::Identifier;
+use crate::identify::{Identifier, Identify as _};
 use crate::ledger::{Event as Counted, Ledger, Lost, Missed};
 use crate::link::ClockOffset;
 use crate::units::{MonoNanos, OwnerId};
@@ -216,9 +216,11 @@ fn run_stages(
     loop {
         match receiver.recv_timeout(NAP) {
             Ok(batch) => {
+                // What has happened to the host before these records were made.
+                pipeline.identify().look(batch.now);
                 if let Some(update) = batch.update {
                     pipeline.update(update);
-                    lock(&owners).ask_again();
+                    lock(&owners).ask_again(|owner| pipeline.ignores(owner));
                 }
                 for output in batch.outputs {
                     if let Output::Opaque { owner, pid, .. } = output {
@@ -242,7 +244,11 @@ fn run_stages(
         }
         if tidied_at.elapsed() > TIDY {
             tidied_at = Instant::now();
-            lock(&owners).tidy(|pid| Path::new("/proc").join(pid.to_string()).exists());
+            let identify = &*pipeline.identify();
+            lock(&owners).tidy(|owner| match process_of(owner) {
+                Some(pid) => Path::new("/proc").join(pid.to_string()).exists(),
+                None => !identify.is_gone(owner),
+            });
         }
         if pipeline.stopped() {
             stop.store(true, Ordering::Relaxed);

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use super::args::Common;
 use super::plan::PlanError;
 use crate::config::{self, LoadError, Report, Settings, resources};
+use crate::identify::Directory;
 use crate::policy::{Glob, Resources};
 
 /// Where the configuration comes from.
@@ -40,6 +41,10 @@ pub(super) struct Loaded {
     pub(super) settings: Settings,
     /// The resources; none if no path to any was given.
     pub(super) resources: Option<Arc<Resources>>,
+    /// What a cluster's API says; none where there is no cluster.
+    pub(super) directory: Option<Arc<Directory>>,
+    /// `[kubernetes] assumeHttp`
+    pub(super) assume_http: bool,
     /// The files that they are from.
     pub(super) files: Vec<PathBuf>,
     /// Warnings.
@@ -102,6 +107,8 @@ impl Source {
         Ok(Loaded {
             settings,
             resources,
+            directory: None,
+            assume_http: false,
             files,
             reports,
         })

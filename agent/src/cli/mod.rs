@@ -12,15 +12,19 @@ mod explain;
 mod install;
 mod live;
 mod load;
+mod notes;
 mod owners;
 pub mod pipeline;
 mod plan;
+#[cfg(test)]
+mod pod_tests;
 mod printing;
 mod reload;
 mod replay;
 mod resources;
 mod run;
 mod say;
+mod waiting;
 mod watch;
 pub mod workloads;
 

@@ -84,26 +84,27 @@ impl<C: Tell> Owners<C> {
         }
     }
 
-    /// Something may be wanted of those that were ignored.
-    pub(super) fn ask_again(&mut self) {
-        for owner in self.ignored.drain() {
+    /// Something may be wanted of those that were ignored: of all of whom it is
+    /// not known that they still are.
+    pub(super) fn ask_again(&mut self, mut still: impl FnMut(OwnerId) -> bool) {
+        for owner in self.ignored.extract_if(|owner| !still(*owner)) {
             self.met.remove(&owner);
             self.control.forget(owner);
         }
     }
 
-    /// Process ids are used again, so that nothing said of one holds for long:
-    /// those that are gone are forgotten, which also keeps room in the map, and
-    /// those that are ignored are asked about again.
-    pub(super) fn tidy(&mut self, lives: impl Fn(u32) -> bool) {
+    /// Those that are gone are forgotten, which keeps room in the map. Process
+    /// ids are used again, so that nothing said of one holds for long: those
+    /// that are ignored are asked about again.
+    pub(super) fn tidy(&mut self, lives: impl Fn(OwnerId) -> bool) {
         let over = |owner: &OwnerId| {
-            let pid = (owner.0 & u64::from(u32::MAX)) as u32;
-            is_process(*owner) && (self.ignored.contains(owner) || !lives(pid))
+            (is_process(*owner) && self.ignored.contains(owner)) || !lives(*owner)
         };
         let all = self.met.union(&self.ignored).copied();
         let over: Vec<OwnerId> = all.filter(over).collect();
         for owner in over {
             self.met.remove(&owner);
+            self.shared.remove(&owner);
             self.ignored.remove(&owner);
             self.control.forget(owner);
         }
@@ -118,6 +119,11 @@ impl<C: Tell> Owners<C> {
 
 fn is_process(owner: OwnerId) -> bool {
     owner.0 & OWNER_PROCESS != 0
+}
+
+/// The process that an owner is, if it is one.
+pub(super) fn process_of(owner: OwnerId) -> Option<u32> {
+    is_process(owner).then_some((owner.0 & u64::from(u32::MAX)) as u32)
 }
 
 #[cfg(test)]
@@ -169,8 +175,14 @@ mod tests {
         owners.meet(CONTAINER, Granularity::PerCgroup);
         owners.ignore(CONTAINER);
         assert!(!owners.is_new(CONTAINER));
-        owners.ask_again();
-        assert!(owners.is_new(CONTAINER) && owners.control.is_empty());
+        owners.meet(process(1), Granularity::PerCgroup);
+        owners.ignore(process(1));
+        owners.ask_again(|owner| owner == process(1));
+        assert!(owners.is_new(CONTAINER) && !owners.is_new(process(1)));
+        let left: Vec<_> = owners.control.iter().collect();
+        assert_eq!(left, [(&process(1).0, &Verdict::Ignore)]);
+        owners.ask_again(|_| false);
+        assert!(owners.control.is_empty());
     }
 
     #[test]
@@ -183,7 +195,11 @@ mod tests {
         owners.meet(SESSION, Granularity::PerProcess);
         owners.meet(CONTAINER, Granularity::PerCgroup);
         owners.ignore(CONTAINER);
-        owners.tidy(|pid| pid != 2);
+        // A cgroup that was removed.
+        let removed = OwnerId(9);
+        owners.meet(removed, Granularity::PerProcess);
+        owners.tidy(|owner| owner != process(2) && owner != removed);
+        assert!(!owners.shared.contains(&removed));
         let left: Vec<u64> = owners.control.keys().copied().collect();
         assert_eq!(left, [SESSION.0, CONTAINER.0, process(3).0]);
         assert!(owners.is_new(process(1)) && owners.is_new(process(2)));

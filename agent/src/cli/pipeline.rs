@@ -11,13 +11,15 @@ use hashbrown::HashMap;
 use rustc_hash::FxBuildHasher;
 
 use super::exits::Exits;
+use super::notes::Notes;
+use super::waiting::{Beginning, Fate, Item, Waiting};
 use super::workloads::Workloads;
 use crate::assemble::{Began, Exchange, Output, Reading, Spare, Text};
 use crate::decide::{Chosen, Decider, NotTraced, Plan, Sampling};
 use crate::export::content::Request;
 use crate::export::{Exporter, Wording};
-use crate::identify::{Identify, Known, Naming, WorkloadKey};
-use crate::ledger::{self, Dropped, Event, Ledger, NotSampled, Reason as _};
+use crate::identify::{Identify, Known, Naming};
+use crate::ledger::{self, Dropped, Event, Ledger, NotSampled};
 use crate::link::{
     Backend, ClockOffset, Decided, Identity, IdentityKey, Limits, Linker, Minter, Timing, alone,
 };
@@ -88,10 +90,9 @@ pub struct Pipeline<I> {
     /// Exchanges in flight that will yield no span, and why.
     refused: HashMap<u64, Refused, FxBuildHasher>,
     on_ignored: Option<OnIgnored>,
-    workloads: Option<Arc<Workloads>>,
-    /// What was noted of each workload under this plan, a bit for each
-    /// outcome.
-    noted: HashMap<WorkloadKey, u32, FxBuildHasher>,
+    /// Exchanges whose owners are not known yet.
+    waiting: Waiting,
+    notes: Option<Notes>,
     /// Of the request that begins next, if paths decide anything.
     target: Option<Box<[u8]>>,
     /// The same request's line, if names decide anything.
@@ -130,6 +131,11 @@ impl<I: Identify> Pipeline<I> {
         ledger: Arc<Ledger>,
         clock: ClockOffset,
     ) -> Self {
+        let mut identify = identify;
+        let now = MonoNanos::default();
+        if let Some(directory) = &plan.directory {
+            identify.learn(directory, now);
+        }
         Self {
             minter: Minter::new(key),
             linker: Linker::new(timing, Limits::default(), clock),
@@ -140,13 +146,13 @@ impl<I: Identify> Pipeline<I> {
             ledger,
             refused: HashMap::default(),
             on_ignored: None,
-            workloads: None,
-            noted: HashMap::default(),
+            waiting: Waiting::default(),
+            notes: None,
             target: None,
             line: Box::default(),
             done: Spare::new(),
             clock,
-            now: MonoNanos::default(),
+            now,
             only_finished: false,
         }
     }
@@ -166,14 +172,27 @@ impl<I: Identify> Pipeline<I> {
         }
         self.minter = Minter::new(update.key);
         self.identify.rename(update.naming);
+        if let Some(directory) = &update.plan.directory {
+            self.identify.learn(directory, self.now);
+        }
+        let before = Arc::clone(self.decider.plan());
         self.decider.replace(update.plan);
-        self.noted.clear();
-        if let Some(workloads) = &self.workloads {
-            workloads.clear();
+        if let Some(notes) = &mut self.notes {
+            notes.update(&before, &mut self.decider, &self.identify);
+        }
+        if !self.waiting.is_empty() {
+            self.release();
         }
         for backend in update.retired {
             self.exits.retire(backend);
         }
+    }
+
+    /// Whether nothing is wanted of an owner under the plan in force, as far as
+    /// that is known without asking anybody.
+    pub fn ignores(&mut self, owner: OwnerId) -> bool {
+        let known = self.identify.recall(owner);
+        known.is_some_and(|known| self.decider.ignores(known))
     }
 
     /// Calls this once for each owner of which nothing is wanted, so that the
@@ -195,7 +214,7 @@ impl<I: Identify> Pipeline<I> {
 
     /// Notes here what becomes of the workloads.
     pub fn note_in(&mut self, workloads: Arc<Workloads>) {
-        self.workloads = Some(workloads);
+        self.notes = Some(Notes::new(workloads));
     }
 
     /// The stage that knows the workloads.
@@ -238,6 +257,9 @@ impl<I: Identify> Pipeline<I> {
     /// Tells the record time: what has settled becomes spans.
     pub fn advance(&mut self, now: MonoNanos) {
         self.now = self.now.max(now);
+        if self.waiting.is_due(self.now) {
+            self.release();
+        }
         let (exits, ledger, done) = (&mut self.exits, &*self.ledger, &mut self.done);
         self.linker.advance(now, |linked| {
             exits.export(linked.backend, &linked.span, ledger);
@@ -268,6 +290,13 @@ impl<I: Identify> Pipeline<I> {
     /// Nothing more will come: everything that is finished goes out. Dropping
     /// the exporters then ends their workers.
     pub fn finish(mut self) {
+        for item in std::mem::take(&mut self.waiting).into_items() {
+            // Of those in flight the assembler has told.
+            if let Item::Finished(_) = item {
+                self.ledger.exchanges.observed.add(1);
+                self.count(Some(Refused::Dropped(Dropped::UnknownOwner)));
+            }
+        }
         self.account();
         let (exits, ledger) = (&mut self.exits, &*self.ledger);
         self.linker.flush(|linked| {
@@ -290,7 +319,66 @@ impl<I: Identify> Pipeline<I> {
                 Ok(())
             });
         if let Err(reason) = held {
+            self.refuse(began, target, line, reason);
+        }
+    }
+
+    /// An exchange is not reported, or not yet.
+    #[inline(never)]
+    fn refuse(&mut self, began: &Began, target: Box<[u8]>, line: Box<Text>, reason: Refused) {
+        let unknown = matches!(reason, Refused::Dropped(Dropped::UnknownOwner));
+        if !unknown || !self.identify.awaits(began.owner, began.pid) {
             self.refused.insert(began.serial, reason);
+            return;
+        }
+        let beginning = Beginning {
+            began: *began,
+            target,
+            line,
+        };
+        if self.waiting.began(beginning, self.now.max(began.start)) {
+            self.ledger.events.add(Event::OwnerAwaited, 1);
+        } else {
+            let full = Refused::Dropped(Dropped::Overload);
+            self.refused.insert(began.serial, full);
+        }
+    }
+
+    /// Decides about exchanges whose owners are known by now, and gives up
+    /// those that have waited for too long.
+    #[cold]
+    fn release(&mut self) {
+        let (identify, now) = (&self.identify, self.now);
+        let known = |began: &Began| !identify.awaits(began.owner, began.pid);
+        for (item, fate) in self.waiting.take(now, known) {
+            match (item, fate) {
+                (Item::Finished(exchange), _) => self.finished(exchange),
+                (Item::Began(Beginning { began, .. }), Fate::Expired) => {
+                    let unknown = Refused::Dropped(Dropped::UnknownOwner);
+                    self.refused.insert(began.serial, unknown);
+                }
+                (Item::Began(beginning), Fate::Known) => self.resume(beginning),
+            }
+        }
+    }
+
+    fn resume(&mut self, beginning: Beginning) {
+        let Beginning {
+            began,
+            target,
+            line,
+        } = beginning;
+        let held = self
+            .judge(&began, &target, &line)
+            .and_then(|(identity, decided)| {
+                let backend = decided.backend;
+                let held = self.linker.resumed(&began, identity, decided);
+                held.map_err(|_full| Refused::Dropped(Dropped::Overload))?;
+                self.exits.hold(backend);
+                Ok(())
+            });
+        if let Err(reason) = held {
+            self.refuse(&began, target, line, reason);
         }
     }
 
@@ -313,16 +401,9 @@ impl<I: Identify> Pipeline<I> {
             return Err(Refused::Dropped(Dropped::UnknownOwner));
         };
         let chosen = self.decider.choose(known, began, target);
-        if let Some(workloads) = &self.workloads {
+        if let Some(notes) = &mut self.notes {
             let refused = chosen.as_ref().err().map(|not| not.reason);
-            note(
-                &mut self.noted,
-                workloads,
-                &mut self.decider,
-                known,
-                began,
-                refused,
-            );
+            notes.note(&mut self.decider, known, began, refused);
         }
         let chosen = match chosen {
             Ok(chosen) => chosen,
@@ -337,6 +418,7 @@ impl<I: Identify> Pipeline<I> {
             workload,
             route,
             peer_observed,
+            remote,
         } = chosen;
         let identity = self.minter.mint(began, route.width);
         let sampler = &mut self.sampler;
@@ -371,6 +453,7 @@ impl<I: Identify> Pipeline<I> {
             shared_spans: route.shared_spans,
             debug: verdict.debug || route.debug,
             sampler: verdict.tag,
+            remote,
             peer_observed,
         };
         Ok((identity, decided))
@@ -395,11 +478,15 @@ impl<I: Identify> Pipeline<I> {
 
     #[inline(never)]
     fn finished(&mut self, exchange: Box<Exchange>) {
-        self.ledger.exchanges.observed.add(1);
         let serial = exchange.began.serial;
-        if self.linker.finished(exchange).is_ok() {
+        let Err(exchange) = self.linker.finished(exchange) else {
+            self.ledger.exchanges.observed.add(1);
+            return;
+        };
+        if !self.waiting.is_empty() && self.waiting.finished(exchange, self.now).is_ok() {
             return;
         }
+        self.ledger.exchanges.observed.add(1);
         let reason = self.refused.remove(&serial);
         self.count(reason);
     }
@@ -458,27 +545,3 @@ fn find<'a, I: Identify>(
     }
     identify.known(owner, pid, local, now)
 }
-
-/// Notes an outcome of a workload that was not noted yet.
-fn note(
-    noted: &mut HashMap<WorkloadKey, u32, FxBuildHasher>,
-    workloads: &Workloads,
-    decider: &mut Decider,
-    known: &Known,
-    began: &Began,
-    refused: Option<ledger::NotSelected>,
-) {
-    let bit = 1 << refused.map_or(0, |reason| 1 + reason.index());
-    if noted.len() >= NOTED {
-        noted.clear();
-    }
-    let outcomes = noted.entry(known.key).or_default();
-    if *outcomes & bit == 0 {
-        *outcomes |= bit;
-        let standing = decider.standing(known, began.start);
-        workloads.note(decider.plan(), known, &standing, refused);
-    }
-}
-
-/// Workloads whose outcomes are remembered at most.
-const NOTED: usize = 65_536;

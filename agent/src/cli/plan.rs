@@ -98,6 +98,8 @@ pub(super) fn plan(
         destinations,
         sampler: sampler(settings).clone(),
         name_limit: name_limit(settings),
+        directory: loaded.directory.clone(),
+        assume_http: loaded.assume_http,
     };
     // Resources without a Mesh say nothing about where spans go.
     let resources = loaded.resources.as_ref();

@@ -18,6 +18,7 @@ use super::watch::Watch;
 use crate::admin::store::Store;
 use crate::config::Report;
 use crate::decide::Plan;
+use crate::identify::Directory;
 use crate::ledger::Ledger;
 use crate::sample::Sampler;
 
@@ -146,7 +147,8 @@ impl Reloader {
         if let Some(store) = &self.store {
             store.set_files(&loaded.files);
         }
-        let same_resources = loaded.resources == self.current.resources;
+        let same_resources = loaded.resources == self.current.resources
+            && same(&loaded.directory, &self.current.directory);
         if same_resources && loaded.settings == self.current.settings {
             return Ok(false);
         }
@@ -225,6 +227,11 @@ impl Reloader {
         }
         sampler
     }
+}
+
+/// Whether this is one generation of a cluster.
+fn same(one: &Option<Arc<Directory>>, other: &Option<Arc<Directory>>) -> bool {
+    one.as_ref().map(Arc::as_ptr) == other.as_ref().map(Arc::as_ptr)
 }
 
 fn complain(ended: Result<(), JoinError>) {

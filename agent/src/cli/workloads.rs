@@ -1,7 +1,7 @@
 //! What is known of the workloads of this node, for `status` and
 //! `explain --agent`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, PoisonError};
 
 use serde::{Deserialize, Serialize};
@@ -14,6 +14,8 @@ use crate::policy::Explanation;
 
 /// Workloads that are told about at most.
 const MAX: usize = 1000;
+/// Pods of one workload that are named at most.
+const MAX_PODS: usize = 16;
 
 /// The workloads that were seen under the plan in force, by service.
 #[derive(Debug, Default)]
@@ -42,6 +44,10 @@ pub struct Seen {
     pub backend: Option<String>,
     /// What policies say; none without a Dataplane.
     pub explanation: Option<Explanation>,
+    /// The pods of this node that it is made of, some of them if they are many:
+    /// namespace, name and container.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub pods: BTreeSet<String>,
 }
 
 impl Workloads {
@@ -63,6 +69,11 @@ impl Workloads {
             .all
             .entry(service)
             .or_insert_with(|| Seen::new(plan, known, standing));
+        if let Some(pod) = Self::pod(&known.origin)
+            && seen.pods.len() < MAX_PODS
+        {
+            seen.pods.insert(pod);
+        }
         match refused {
             None => seen.traced = true,
             Some(reason) if seen.not_traced.iter().any(|known| known == reason.name()) => {}
@@ -71,11 +82,47 @@ impl Workloads {
         state.changed = true;
     }
 
+    /// What a container of a pod is called among [`Seen::pods`].
+    pub(super) fn pod(origin: &Origin) -> Option<String> {
+        let Origin::Pod { pod, id, container } = origin else {
+            return None;
+        };
+        let container = match container {
+            Some(name) => name,
+            None => id.get(..12).unwrap_or(id),
+        };
+        Some(format!("{}/{}/{container}", pod.namespace, pod.name))
+    }
+
+    /// A pod is gone; a workload that had no other is forgotten.
+    pub(super) fn gone(&self, service: &str, pod: &str) {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(seen) = state.all.get_mut(service)
+            && seen.pods.remove(pod)
+        {
+            if seen.pods.is_empty() {
+                state.all.remove(service);
+            }
+            state.changed = true;
+        }
+    }
+
+    /// Something else is true of a workload now.
+    pub(super) fn forget(&self, service: &str) {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        state.changed |= state.all.remove(service).is_some();
+    }
+
     /// Another plan is in force.
     pub fn clear(&self) {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         state.all.clear();
         state.changed = true;
+    }
+
+    #[cfg(test)]
+    pub(super) fn len(&self) -> usize {
+        self.state.lock().unwrap().all.len()
     }
 
     /// As `workloads` of the status, if that has changed.
@@ -106,6 +153,10 @@ impl Seen {
                     let name = name.as_ref().unwrap_or(id);
                     format!("container {name}")
                 }
+                Origin::Pod { .. } => {
+                    let pod = Workloads::pod(&known.origin);
+                    format!("pod {}", pod.unwrap_or_default())
+                }
                 Origin::Unit(unit) => format!("unit {unit}"),
                 Origin::Command(command) => format!("command {command}"),
                 Origin::Address(address) => format!("address {address}"),
@@ -119,6 +170,7 @@ impl Seen {
             }),
             backend: backend.map(|backend| format!("{}/{}", backend.mesh, backend.name)),
             explanation,
+            pods: BTreeSet::new(),
         }
     }
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::members::Members;
 use super::plan::{Destinations, Plan, Policies, Route, Selected};
+use super::pods;
 use crate::assemble::Began;
 use crate::identify::{Known, Origin, Workload, WorkloadKey, WorkloadKind};
 use crate::ledger::NotSelected;
@@ -15,6 +16,8 @@ use crate::units::{MonoNanos, Side};
 #[derive(Debug, Default)]
 pub struct Decider {
     plan: Arc<Plan>,
+    /// Everything goes one way, whatever it is.
+    everything: bool,
     members: Members,
 }
 
@@ -28,6 +31,8 @@ pub struct Chosen {
     /// At a server: the peer is a workload whose outgoing calls go to the same
     /// backend (DESIGN.md, Wire identity, rule 4).
     pub peer_observed: bool,
+    /// What the peer is called, if a cluster says it.
+    pub remote: Option<Arc<str>>,
 }
 
 impl Chosen {
@@ -38,6 +43,7 @@ impl Chosen {
             workload: Arc::clone(&known.workload),
             route: route.clone(),
             peer_observed: false,
+            remote: None,
         }
     }
 }
@@ -53,14 +59,14 @@ pub struct NotTraced {
 }
 
 impl NotTraced {
-    const fn once(reason: NotSelected) -> Self {
+    pub(super) const fn once(reason: NotSelected) -> Self {
         Self {
             reason,
             forever: false,
         }
     }
 
-    const fn forever(reason: NotSelected) -> Self {
+    pub(super) const fn forever(reason: NotSelected) -> Self {
         Self {
             reason,
             forever: true,
@@ -78,19 +84,67 @@ pub struct Standing {
     pub selected: Option<Arc<Selected>>,
 }
 
+impl Standing {
+    /// Whether the same is true of a workload as before.
+    #[must_use]
+    pub fn is(&self, before: &Self) -> bool {
+        let same = match (&self.selected, &before.selected) {
+            (Some(now), Some(before)) => {
+                now.dataplane == before.dataplane
+                    && now.decision == before.decision
+                    && now.route == before.route
+            }
+            (None, None) => true,
+            _ => false,
+        };
+        same && self.service == before.service
+    }
+}
+
 impl Decider {
     /// A decider by this plan.
     #[must_use]
     pub fn new(plan: Arc<Plan>) -> Self {
+        let everything =
+            !plan.has_policies() && plan.selection.is_everything() && plan.directory.is_none();
         Self {
             plan,
+            everything,
             members: Members::default(),
         }
     }
 
     /// Decides by another plan from now on.
     pub fn replace(&mut self, plan: Arc<Plan>) {
-        *self = Self::new(plan);
+        let members = std::mem::take(&mut self.members);
+        let policies = match &plan.destinations {
+            Destinations::Policies(policies) => Some(policies),
+            Destinations::One(_) => None,
+        };
+        let members = members.under(policies);
+        *self = Self {
+            members,
+            ..Self::new(plan)
+        };
+    }
+
+    /// Whether no exchange of this workload is traced under the plan, as far as
+    /// that can be said without looking at one.
+    pub fn ignores(&mut self, known: &Known) -> bool {
+        let Self { plan, members, .. } = self;
+        if let OwnerVerdict::Ignore(_) = plan.selection.owner(known) {
+            return known.origin != Origin::Gone;
+        }
+        let (Destinations::Policies(policies), Origin::Pod { pod, .. }) =
+            (&plan.destinations, &known.origin)
+        else {
+            return false;
+        };
+        let selected = pods::selected(members, policies, known, pod);
+        let not = selected
+            .and_then(|selected| route(&selected).map(drop))
+            .err();
+        not.is_some_and(|not| not.forever)
     }
 
     /// The plan it decides by.
@@ -117,7 +171,12 @@ impl Decider {
     pub fn standing(&mut self, known: &Known, now: MonoNanos) -> Standing {
         let selected = match &self.plan.destinations {
             Destinations::One(_) => None,
-            Destinations::Policies(policies) => self.members.any(policies, known, now),
+            Destinations::Policies(policies) => match &known.origin {
+                Origin::Pod { pod, .. } => {
+                    pods::selected(&mut self.members, policies, known, pod).ok()
+                }
+                _ => self.members.any(policies, known, now),
+            },
         };
         let workload = match &selected {
             Some(selected) => name(&mut self.members, known, selected),
@@ -141,8 +200,8 @@ impl Decider {
         began: &Began,
         target: &[u8],
     ) -> Result<Chosen, NotTraced> {
-        if let Destinations::One(route) = &self.plan.destinations
-            && self.plan.selection.is_everything()
+        if self.everything
+            && let Destinations::One(route) = &self.plan.destinations
         {
             return Ok(Chosen::one(known, route));
         }
@@ -157,7 +216,7 @@ impl Decider {
         began: &Began,
         target: &[u8],
     ) -> Result<Chosen, NotTraced> {
-        let Self { plan, members } = self;
+        let Self { plan, members, .. } = self;
         let selection = &plan.selection;
         if let OwnerVerdict::Ignore(reason) = selection.owner(known) {
             let reason = in_ledger(reason);
@@ -167,13 +226,38 @@ impl Decider {
                 _ => NotTraced::forever(reason),
             });
         }
-        let chosen = match &plan.destinations {
-            Destinations::One(route) => Chosen::one(known, route),
-            Destinations::Policies(policies) => by_policy(members, policies, known, began)?,
+        let mut chosen = match &plan.destinations {
+            Destinations::One(route) => Chosen {
+                // Other nodes' agents have the same selectors, but not these
+                // pods: of a pod by its name it is not known whether they do.
+                peer_observed: began.side == Side::Server
+                    && selection.names_nothing()
+                    && plan
+                        .directory
+                        .as_ref()
+                        .is_some_and(|all| pods::is_pod(all, began)),
+                ..Chosen::one(known, route)
+            },
+            Destinations::Policies(policies) => match &known.origin {
+                Origin::Pod { pod, .. } => {
+                    let (selected, peer_observed) =
+                        pods::of_pod(members, plan, policies, (known, pod), began)?;
+                    Chosen {
+                        workload: name(members, known, &selected),
+                        route: route(&selected)?.clone(),
+                        peer_observed,
+                        remote: None,
+                    }
+                }
+                _ => by_policy(members, policies, known, began)?,
+            },
         };
         let narrowed = selection
             .began(known, began)
             .and_then(|()| selection.target(target));
+        if let (Some(directory), Some(peer)) = (&plan.directory, began.peer) {
+            chosen.remote = directory.name((peer.ip, peer.port).into());
+        }
         match narrowed {
             Ok(()) => Ok(chosen),
             Err(reason) => Err(NotTraced::once(in_ledger(reason))),
@@ -219,11 +303,12 @@ fn by_policy(
         workload: name(members, known, &selected),
         route: route.clone(),
         peer_observed,
+        remote: None,
     })
 }
 
 /// The way that a workload's spans go.
-fn route(selected: &Selected) -> Result<&Route, NotTraced> {
+pub(super) fn route(selected: &Selected) -> Result<&Route, NotTraced> {
     selected.route.as_ref().ok_or_else(|| {
         NotTraced::forever(match selected.decision.outcome {
             Outcome::NoMesh | Outcome::NoPolicy => NotSelected::NoPolicy,
@@ -243,7 +328,7 @@ fn name(members: &mut Members, known: &Known, selected: &Selected) -> Arc<Worklo
 
 /// The inbound whose process listens at this port, whatever the address: one
 /// that listens on all of them is reached by others than the Dataplane says.
-fn listener(selected: &Selected, port: u16) -> Option<usize> {
+pub(super) fn listener(selected: &Selected, port: u16) -> Option<usize> {
     let mut listeners = selected.dataplane.listeners.iter();
     listeners.position(|listener| listener.service_port == port)
 }
@@ -251,7 +336,11 @@ fn listener(selected: &Selected, port: u16) -> Option<usize> {
 /// The protocol of the service that a request goes to
 /// (`outbound_proxy_generator.go`: of an outgoing call the destination's
 /// decides).
-fn destination(policies: &Policies, caller: &Selected, began: &Began) -> Option<Protocol> {
+pub(super) fn destination(
+    policies: &Policies,
+    caller: &Selected,
+    began: &Began,
+) -> Option<Protocol> {
     let peer = began.peer?;
     let engine = policies.engine();
     let mesh = &caller.dataplane.mesh;

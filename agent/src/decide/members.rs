@@ -8,6 +8,7 @@ use rustc_hash::FxBuildHasher;
 
 use super::plan::{Policies, Selected};
 use crate::identify::{Known, Origin, Workload, WorkloadKey};
+use crate::policy::Dataplane;
 use crate::units::{Endpoint, MonoNanos};
 
 /// Workloads remembered at most; beyond it all are looked at anew.
@@ -15,11 +16,17 @@ const MAX: usize = 65_536;
 /// A workload that no Dataplane names is looked at again after this time, in
 /// nanoseconds: it may have begun to listen.
 const AGAIN: u64 = 5_000_000_000;
+/// Where a workload listens is believed under another plan, too, if it was
+/// looked at within this time, in nanoseconds: in a cluster plans come every
+/// second, and a look costs more than all else here.
+const FRESH: u64 = 60_000_000_000;
 
 /// What is known of the workloads under one plan.
 #[derive(Debug, Default)]
 pub(super) struct Members {
     known: HashMap<WorkloadKey, Member, FxBuildHasher>,
+    /// The time that was told last.
+    now: MonoNanos,
 }
 
 #[derive(Debug)]
@@ -29,15 +36,39 @@ struct Member {
     several: bool,
     /// Until then nobody need look where it listens.
     until: MonoNanos,
+    /// Where it listens, and when that was looked at.
+    listens: Option<(Box<[SocketAddr]>, MonoNanos)>,
     /// The name that `identify` gave it, and the one that its Dataplane gives.
     names: Option<(Arc<Workload>, Arc<Workload>)>,
 }
 
 impl Members {
+    /// The same workloads under another plan.
+    pub(super) fn under(self, policies: Option<&Policies>) -> Self {
+        let mut members = Self {
+            now: self.now,
+            ..Self::default()
+        };
+        let Some(policies) = policies else {
+            return members;
+        };
+        for (key, member) in self.known {
+            if let Some((listens, at)) = member.listens
+                && members.now.since(at) < FRESH
+            {
+                members.learn(policies, key, &listens, at);
+            }
+        }
+        members
+    }
+
     /// Whether it must be found out where this workload listens, because no
-    /// Dataplane is known for it.
+    /// Dataplane is known for it. A pod has told.
     pub(super) fn asks(&self, known: &Known, now: MonoNanos) -> bool {
-        if matches!(known.origin, Origin::Address(_) | Origin::Gone) {
+        if matches!(
+            known.origin,
+            Origin::Address(_) | Origin::Gone | Origin::Pod { .. }
+        ) {
             return false;
         }
         let member = self.known.get(&known.key);
@@ -61,7 +92,26 @@ impl Members {
         self.insert(key, first.map(Arc::clone), now);
         if let Some(member) = self.known.get_mut(&key) {
             member.several = several;
+            member.listens = Some((listens.into(), now));
         }
+    }
+
+    /// What policies say about a pod, whose Dataplane this is.
+    pub(super) fn of_pod(
+        &mut self,
+        policies: &Policies,
+        key: WorkloadKey,
+        dataplane: &Arc<Dataplane>,
+    ) -> Arc<Selected> {
+        let member = self.known.get(&key);
+        if let Some(selected) = member.and_then(|member| member.selected.as_ref())
+            && Arc::ptr_eq(&selected.dataplane, dataplane)
+        {
+            return Arc::clone(selected);
+        }
+        let selected = policies.select(dataplane);
+        self.insert(key, Some(Arc::clone(&selected)), self.now);
+        selected
     }
 
     /// Whether what is true of one Dataplane of a workload need not be true of
@@ -118,6 +168,9 @@ impl Members {
         let Some(service) = selected.dataplane.service() else {
             return Arc::clone(&known.workload);
         };
+        if known.workload.service == *service {
+            return Arc::clone(&known.workload);
+        }
         let member = self.known.get_mut(&known.key);
         if let Some(Member {
             names: Some((given, named)),
@@ -142,10 +195,12 @@ impl Members {
         if self.known.len() >= MAX {
             self.known.clear();
         }
+        self.now = self.now.max(now);
         let member = Member {
             selected,
             several: false,
             until: MonoNanos(now.0.saturating_add(AGAIN)),
+            listens: None,
             names: None,
         };
         self.known.insert(key, member);

@@ -8,6 +8,9 @@ mod decider;
 mod members;
 mod plan;
 #[cfg(test)]
+mod pod_tests;
+mod pods;
+#[cfg(test)]
 mod tests;
 
 pub use decider::{Chosen, Decider, NotTraced, Standing};

@@ -1,12 +1,13 @@
 //! What is traced, and to where: one generation of it.
 
 use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use hashbrown::{HashMap, HashSet};
 use rustc_hash::FxBuildHasher;
 
 use crate::export::NameLimit;
+use crate::identify::Directory;
 use crate::link::{Backend, TraceWidth};
 use crate::policy::{Dataplane, Decision, Engine, Selection, TracingBackend};
 use crate::sample::{Percentage, SamplerConfig};
@@ -22,6 +23,11 @@ pub struct Plan {
     pub sampler: SamplerConfig,
     /// How long the names are that the sampler is told.
     pub name_limit: Option<NameLimit>,
+    /// What a cluster's API says; none where there is no cluster.
+    pub directory: Option<Arc<Directory>>,
+    /// `[kubernetes] assumeHttp`: what pods serve and call is HTTP, although
+    /// nothing says so. What is said to be something else is that.
+    pub assume_http: bool,
 }
 
 impl Plan {
@@ -29,6 +35,22 @@ impl Plan {
     #[must_use]
     pub const fn has_policies(&self) -> bool {
         matches!(self.destinations, Destinations::Policies(_))
+    }
+
+    /// Whether another plan has the same selectors, meshes and policies: what
+    /// is different then are workloads.
+    #[must_use]
+    pub fn has_rules_of(&self, other: &Self) -> bool {
+        let same = match (&self.destinations, &other.destinations) {
+            (Destinations::One(one), Destinations::One(other)) => one == other,
+            (Destinations::Policies(one), Destinations::Policies(other)) => {
+                let (one, other) = (one.engine.resources(), other.engine.resources());
+                one.meshes().eq(other.meshes())
+                    && one.all_traffic_traces().eq(other.all_traffic_traces())
+            }
+            _ => false,
+        };
+        same && self.selection == other.selection && self.assume_http == other.assume_http
     }
 }
 
@@ -90,12 +112,18 @@ impl Default for Route {
 pub struct Policies {
     pub(super) engine: Arc<Engine>,
     /// What the policies say about each Dataplane, by its address in memory,
-    /// which the engine keeps.
-    selected: HashMap<usize, Arc<Selected>, FxBuildHasher>,
+    /// which the engine keeps. They are asked when somebody wants to know: a
+    /// node meets few of a cluster's.
+    selected: HashMap<usize, Asked, FxBuildHasher>,
+    /// The way to each backend, likewise.
+    routes: HashMap<usize, Option<Route>, FxBuildHasher>,
     /// This host's addresses, which tell its Dataplanes from those of others
     /// that say `serviceAddress: 127.0.0.1`.
     own: HashSet<IpAddr>,
 }
+
+/// A Dataplane, and what policies say about it once they were asked.
+type Asked = (Arc<Dataplane>, OnceLock<Arc<Selected>>);
 
 /// What policies say about a workload that a Dataplane names.
 #[derive(Debug)]
@@ -110,9 +138,8 @@ pub struct Selected {
 }
 
 impl Policies {
-    /// Asks the policies about every Dataplane. `route` gives the way to a
-    /// backend, if it is one that can be sent to; `own` are this host's
-    /// addresses.
+    /// The policies of these resources. `route` gives the way to a backend, if
+    /// it is one that can be sent to; `own` are this host's addresses.
     pub fn new(
         engine: Arc<Engine>,
         own: HashSet<IpAddr>,
@@ -121,19 +148,19 @@ impl Policies {
         let dataplanes = engine.resources().all_dataplanes();
         let selected = dataplanes
             .map(|dataplane| {
-                let decision = engine.decide(&dataplane.mesh, &dataplane.inbounds);
-                let route = decision.backend.as_ref().and_then(&mut route);
-                let selected = Selected {
-                    dataplane: Arc::clone(dataplane),
-                    decision,
-                    route,
-                };
-                (address_of(dataplane), Arc::new(selected))
+                let place = address_of(dataplane);
+                (place, (Arc::clone(dataplane), OnceLock::new()))
             })
+            .collect();
+        let meshes = engine.resources().meshes();
+        let routes = meshes
+            .flat_map(|mesh| &mesh.backends)
+            .map(|backend| (address_of(backend), route(backend)))
             .collect();
         Self {
             engine,
             selected,
+            routes,
             own,
         }
     }
@@ -147,7 +174,27 @@ impl Policies {
     /// What they say about a Dataplane of theirs.
     #[must_use]
     pub fn of(&self, dataplane: &Arc<Dataplane>) -> Option<&Arc<Selected>> {
-        self.selected.get(&address_of(dataplane))
+        let (dataplane, selected) = self.selected.get(&address_of(dataplane))?;
+        Some(selected.get_or_init(|| self.ask(dataplane)))
+    }
+
+    /// What they say about any Dataplane: one of a pod that is gone is not
+    /// among theirs.
+    #[must_use]
+    pub fn select(&self, dataplane: &Arc<Dataplane>) -> Arc<Selected> {
+        let of = self.of(dataplane).map(Arc::clone);
+        of.unwrap_or_else(|| self.ask(dataplane))
+    }
+
+    fn ask(&self, dataplane: &Arc<Dataplane>) -> Arc<Selected> {
+        let decision = self.engine.decide(&dataplane.mesh, &dataplane.inbounds);
+        let backend = decision.backend.as_ref();
+        let route = backend.and_then(|backend| self.routes.get(&address_of(backend))?.clone());
+        Arc::new(Selected {
+            dataplane: Arc::clone(dataplane),
+            decision,
+            route,
+        })
     }
 
     /// The Dataplane whose process listens here, and which of its inbounds
@@ -172,6 +219,6 @@ impl Policies {
     }
 }
 
-fn address_of(dataplane: &Arc<Dataplane>) -> usize {
-    Arc::as_ptr(dataplane) as usize
+fn address_of<T>(shared: &Arc<T>) -> usize {
+    Arc::as_ptr(shared) as usize
 }

@@ -115,7 +115,7 @@ fn decider() -> Decider {
     }))
 }
 
-fn known(key: u64, origin: Origin) -> Known {
+pub(super) fn known(key: u64, origin: Origin) -> Known {
     Known {
         key: WorkloadKey(key),
         workload: Arc::new(Workload {
@@ -123,6 +123,7 @@ fn known(key: u64, origin: Origin) -> Known {
             kind: WorkloadKind::Command,
             node: "node".into(),
             address: None,
+            pod: None,
         }),
         origin,
     }
@@ -132,7 +133,7 @@ fn process() -> Known {
     known(1, Origin::Command("server".into()))
 }
 
-fn at(address: &str) -> Endpoint {
+pub(super) fn at(address: &str) -> Endpoint {
     let address: std::net::SocketAddr = address.parse().unwrap();
     Endpoint {
         ip: address.ip(),
@@ -140,7 +141,7 @@ fn at(address: &str) -> Endpoint {
     }
 }
 
-fn began(side: Side, local: &str, peer: &str) -> Began {
+pub(super) fn began(side: Side, local: &str, peer: &str) -> Began {
     Began {
         serial: 1,
         side,

@@ -96,6 +96,13 @@ tags! {
     PeerAddress "peer.address",
     /// Host name of the node.
     NodeId "node_id",
+    /// See [`PodTags`](crate::identify::PodTags): namespace of the workload's
+    /// pod.
+    PodNamespace "k8s.namespace.name",
+    /// Name of the workload's pod.
+    PodName "k8s.pod.name",
+    /// Name of the container in it.
+    PodContainer "k8s.container.name",
     /// Which sampler decided, on the root of a trace: `const`,
     /// `probabilistic`, `ratelimiting` or `lowerbound`.
     SamplerType "sampler.type",
@@ -125,7 +132,7 @@ pub trait Visitor {
     fn double(&mut self, tag: Tag, value: f64);
     /// An address.
     fn address(&mut self, tag: Tag, value: IpAddr);
-    /// The workload's node, which is not empty.
+    /// The workload's node, which is not empty, and what [`of_pod`] says.
     fn node(&mut self, tag: Tag, workload: &Arc<Workload>);
 }
 
@@ -183,6 +190,19 @@ pub fn visit_tags(span: &Span, request: &Request<'_>, visitor: &mut impl Visitor
     if let Some(error) = error(exchange) {
         visitor.word(Tag::Error, error);
     }
+}
+
+/// What the spans of a pod say of it, where the node is said, too.
+pub fn of_pod(workload: &Workload) -> impl Iterator<Item = (Tag, &str)> {
+    let tags = workload.pod.iter().flat_map(|pod| {
+        [
+            (Tag::PodNamespace, Some(&pod.namespace)),
+            (Tag::PodName, Some(&pod.name)),
+            (Tag::PodContainer, pod.container.as_ref()),
+        ]
+    });
+    tags.filter_map(|(tag, value)| Some((tag, &**value?)))
+        .filter(|(_, value)| !value.is_empty())
 }
 
 #[cold]

@@ -34,6 +34,8 @@ pub struct Span {
     pub duration: u64,
     /// Whose span it is.
     pub workload: Arc<Workload>,
+    /// Service at the other end, as far as a cluster says; not empty.
+    pub remote: Option<Arc<str>>,
     /// What happened.
     pub exchange: Box<Exchange>,
 }

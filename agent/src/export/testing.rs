@@ -10,7 +10,7 @@ use proptest::prelude::*;
 use super::Span;
 use crate::assemble::{Began, BodySize, Exchange, Failure, Seed, Text};
 use crate::http::context::TraceContext;
-use crate::identify::{Workload, WorkloadKind};
+use crate::identify::{PodTags, Workload, WorkloadKind};
 use crate::sample::SamplerTag;
 use crate::units::{Endpoint, MonoNanos, OwnerId, Side, SpanId, TraceId, UnixMicros, WireId};
 
@@ -54,7 +54,9 @@ fn span(side: Side, text: Text, status: Option<u16>) -> Span {
             kind: WorkloadKind::Command,
             node: "node-7.example".into(),
             address: Some(IpAddr::from([10, 244, 1, 17])),
+            pod: None,
         }),
+        remote: None,
         exchange: Box::new(Exchange {
             began: Began {
                 serial: 1,
@@ -98,6 +100,19 @@ pub(crate) fn endpoint(ip: impl Into<IpAddr>, port: u16) -> Endpoint {
     }
 }
 
+/// What a cluster may say of a pod.
+fn any_pod() -> impl Strategy<Value = PodTags> {
+    let texts = ("\\PC{0,12}", "\\PC{0,12}", prop::option::of("\\PC{0,12}"));
+    texts.prop_map(|(namespace, name, container)| PodTags {
+        name: name.into(),
+        namespace: namespace.into(),
+        uid: "8a4f9c1e-2b7d-4d3a-9f60-5c1b2e7d8f90".into(),
+        node: Some("node-1".into()),
+        container: container.map(Into::into),
+        container_id: "4711".into(),
+    })
+}
+
 /// Spans with anything a wire can hold in them.
 pub(crate) fn any_span() -> impl Strategy<Value = Span> {
     let ids = (any::<[u64; 2]>(), any::<u64>(), any::<Option<u64>>());
@@ -110,6 +125,7 @@ pub(crate) fn any_span() -> impl Strategy<Value = Span> {
     let who = (
         "\\PC{0,12}",
         "\\PC{0,12}",
+        prop::option::of(any_pod()),
         any_ip(),
         any_endpoint(),
         any_endpoint(),
@@ -119,6 +135,7 @@ pub(crate) fn any_span() -> impl Strategy<Value = Span> {
         any_failure(),
         any::<[u64; 2]>(),
         0_u8..2,
+        prop::option::of("\\PC{1,12}"),
     );
     (ids, flags, times, any_text(), who, outcome).prop_map(
         |(ids, flags, times, text, who, outcome)| {
@@ -135,11 +152,13 @@ pub(crate) fn any_span() -> impl Strategy<Value = Span> {
                 service: who.0.into(),
                 kind: WorkloadKind::Command,
                 node: who.1.into(),
-                address: who.2,
+                address: who.3,
+                pod: who.2,
             });
+            span.remote = outcome.4.map(Into::into);
             span.sampler = any_sampler(ids.1, flags.3);
             let exchange = &mut *span.exchange;
-            (exchange.began.local, exchange.began.peer) = (who.3, who.4);
+            (exchange.began.local, exchange.began.peer) = (who.4, who.5);
             exchange.failure = outcome.1;
             let [request, response] = outcome.2;
             exchange.request_body = BodySize {

@@ -51,7 +51,7 @@ impl AddressIdentifier {
         let own = (text.as_str().into(), WorkloadKind::Address);
         Known {
             key: key_of("address", &text),
-            workload: self.naming.workload(own, &self.node, Some(address)),
+            workload: self.naming.workload(own, &self.node, Some(address), None),
             origin: Origin::Address(address),
         }
     }

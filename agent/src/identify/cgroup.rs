@@ -92,7 +92,7 @@ impl<'a> CgroupOwner<'a> {
 ///
 /// ID has 64 hexadecimal digits. `libpod-conmon-ID.scope` and
 /// `crio-conmon-ID.scope` hold the container's monitor, not the container.
-fn container_id(name: &str) -> Option<&str> {
+pub(super) fn container_id(name: &str) -> Option<&str> {
     let name = name.strip_suffix(".scope").unwrap_or(name);
     if let Some((task, number)) = name.split_once('-')
         && is_hex(task, 32)

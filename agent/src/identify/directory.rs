@@ -3,6 +3,7 @@
 //! A [`Directory`] is one generation of that: it never changes, the next one
 //! shares with it whatever stayed as it was. `kubernetes` makes them; this
 //! room asks which pod a cgroup belongs to, `decide` who a peer is.
+//! What is asked for by an address has it in canonical form: IPv4 as such.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -18,6 +19,8 @@ pub struct Directory {
     pods: HashMap<PodUid, Arc<Pod>>,
     by_ip: HashMap<IpAddr, Peer, FxBuildHasher>,
     services: HashMap<SocketAddr, Arc<ServicePort>, FxBuildHasher>,
+    /// Containers of this node, by the runtime's id.
+    containers: HashMap<Arc<str>, Arc<Pod>>,
     /// Whether the first list of pods is complete, so that what is not here
     /// does not exist (yet).
     pub synced: bool,
@@ -30,7 +33,7 @@ pub struct Directory {
 pub struct PodUid(pub Arc<str>);
 
 /// A pod, trimmed to what spans and policies need.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Pod {
     /// By this its cgroup is found.
     pub uid: PodUid,
@@ -40,7 +43,8 @@ pub struct Pod {
     pub namespace: Arc<str>,
     /// `spec.nodeName`, once it is scheduled.
     pub node: Option<Arc<str>>,
-    /// `status.podIPs`
+    /// `status.podIPs`; none once the pod is over (`Succeeded`, `Failed`),
+    /// because its addresses may be another's by then.
     pub ips: Vec<IpAddr>,
     /// `spec.hostNetwork`: its addresses are its node's.
     pub host_network: bool,
@@ -53,7 +57,7 @@ pub struct Pod {
 }
 
 /// Whose address it is.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Peer {
     /// A pod with an address of its own.
     Pod(Arc<Pod>),
@@ -80,7 +84,7 @@ impl Directory {
                 self.by_ip.insert(*ip, Peer::Pod(Arc::clone(&pod)));
             }
         }
-        self.pods.insert(pod.uid.clone(), pod);
+        self.set_pod(pod);
     }
 
     /// Adds an address of a node.
@@ -93,10 +97,43 @@ impl Directory {
         self.services.insert(at, port);
     }
 
+    /// Adds or replaces a pod, without its addresses.
+    pub fn set_pod(&mut self, pod: Arc<Pod>) {
+        self.remove_pod(&pod.uid);
+        for (id, _) in &pod.containers {
+            self.containers.insert(Arc::clone(id), Arc::clone(&pod));
+        }
+        self.pods.insert(pod.uid.clone(), pod);
+    }
+
+    /// Takes a pod out, but not its addresses.
+    pub fn remove_pod(&mut self, uid: &PodUid) -> Option<Arc<Pod>> {
+        let pod = self.pods.remove(uid)?;
+        for (id, _) in &pod.containers {
+            let is_its = |of: &Arc<Pod>| of.uid == *uid;
+            if self.containers.get(id).is_some_and(is_its) {
+                self.containers.remove(id);
+            }
+        }
+        Some(pod)
+    }
+
     /// The pod with this UID.
     #[must_use]
     pub fn pod(&self, uid: &PodUid) -> Option<&Arc<Pod>> {
         self.pods.get(uid)
+    }
+
+    /// The pod of a container of this node.
+    #[must_use]
+    pub fn pod_of(&self, container: &str) -> Option<&Arc<Pod>> {
+        self.containers.get(container)
+    }
+
+    /// The pods of this node that have containers; each as often as it has
+    /// some.
+    pub fn own_pods(&self) -> impl Iterator<Item = &Arc<Pod>> {
+        self.containers.values()
     }
 
     /// All pods.
@@ -107,12 +144,47 @@ impl Directory {
     /// Whose address this is.
     #[must_use]
     pub fn peer(&self, ip: IpAddr) -> Option<&Peer> {
-        self.by_ip.get(&ip)
+        self.by_ip.get(&ip.to_canonical())
+    }
+
+    /// What is at this address is called: a Service, else a pod, else a node.
+    #[must_use]
+    pub fn name(&self, at: SocketAddr) -> Option<Arc<str>> {
+        if let Some(port) = self.service(at) {
+            return Some(Arc::clone(&port.service));
+        }
+        let name = match self.peer(at.ip())? {
+            Peer::Pod(pod) => pod.service(),
+            Peer::Node(name) => Arc::clone(name),
+        };
+        (!name.is_empty()).then_some(name)
     }
 
     /// The Service at this address.
     #[must_use]
     pub fn service(&self, at: SocketAddr) -> Option<&Arc<ServicePort>> {
+        let at = SocketAddr::new(at.ip().to_canonical(), at.port());
         self.services.get(&at)
+    }
+}
+
+impl Pod {
+    /// The name of one of its containers.
+    #[must_use]
+    pub fn container(&self, id: &str) -> Option<&Arc<str>> {
+        let mut containers = self.containers.iter();
+        containers.find_map(|(of, name)| (**of == *id).then_some(name))
+    }
+
+    /// What its spans are called: its Dataplane's `kuma.io/service`, as Kuma's
+    /// proxy would say; without one its name and namespace, as the cluster's
+    /// DNS has them.
+    #[must_use]
+    pub fn service(&self) -> Arc<str> {
+        let of_dataplane = self.dataplane.as_deref().and_then(Dataplane::service);
+        match of_dataplane {
+            Some(service) => Arc::clone(service),
+            None => format!("{}.{}", self.name, self.namespace).into(),
+        }
     }
 }

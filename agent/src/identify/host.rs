@@ -10,16 +10,25 @@ use agent_ebpf::OWNER_PROCESS;
 use hashbrown::HashMap;
 use procfs::process::Process;
 use rustc_hash::FxBuildHasher;
-use serde::Deserialize;
 
 use super::cgroup::{CgroupOwner, Granularity};
 use super::command::command_name;
+use super::directory::Directory;
+use super::kubepods::{Place, places};
 use super::listening::listening;
+use super::pods::{Found, Pods};
+use super::process::{cgroup_paths, comm_of, docker_name};
 use super::tree::CgroupTree;
-use super::{Identify, Known, Naming, Origin, Workload, WorkloadKey, WorkloadKind, key_of};
+use super::{
+    Identify, Known, Naming, Origin, PodTags, Workload, WorkloadKey, WorkloadKind, key_of,
+};
 use crate::units::{MonoNanos, OwnerId};
 
 const SECOND: u64 = 1_000_000_000;
+/// How long a process is remembered after it was last looked at.
+const REMEMBERED: u64 = 60 * SECOND;
+/// How often owners that are no more are looked for.
+const SWEEP: u64 = 30 * SECOND;
 
 /// What an [`Identifier`] is told.
 #[derive(Clone, Debug)]
@@ -70,6 +79,10 @@ pub struct Identifier {
     owners: HashMap<u64, Owner, FxBuildHasher>,
     known: HashMap<WorkloadKey, Named, FxBuildHasher>,
     tree: CgroupTree,
+    /// Where there is a cluster.
+    pods: Option<Pods>,
+    /// When owners that are no more were last forgotten.
+    swept: MonoNanos,
     counters: Counters,
 }
 
@@ -82,14 +95,25 @@ struct Named {
 
 #[derive(Clone, Copy, Debug)]
 struct Owner {
-    /// `None`: its processes are workloads of their own.
-    key: Option<WorkloadKey>,
+    is: Is,
     until: MonoNanos,
+}
+
+/// What an owner is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Is {
+    One(WorkloadKey),
+    /// Its processes are workloads of their own.
+    Several,
+    /// A container of a pod that the cluster has not spoken of yet.
+    Awaited,
 }
 
 /// What the host says about an owner.
 enum Answer {
     Is(WorkloadKey, Origin),
+    /// Ask when more is known of the cluster.
+    Await(Vec<Place>),
     /// Ask for the process.
     PerProcess,
     /// There is no such process or cgroup (any more).
@@ -108,6 +132,8 @@ impl Identifier {
             owners: HashMap::default(),
             known: HashMap::default(),
             tree,
+            pods: None,
+            swept: MonoNanos::default(),
             counters: Counters::default(),
         }
     }
@@ -127,11 +153,25 @@ impl Identifier {
     /// Whether this owner is one workload, or the kernel should report its
     /// processes one by one.
     pub fn granularity(&mut self, owner: OwnerId, pid: u32, now: MonoNanos) -> Granularity {
-        if owner.0 & OWNER_PROCESS == 0 && self.owner(owner.0, pid, now).key.is_none() {
+        if owner.0 & OWNER_PROCESS == 0 && self.owner(owner.0, pid, now).is == Is::Several {
             Granularity::PerProcess
         } else {
             Granularity::PerCgroup
         }
+    }
+
+    /// Whether this owner is known to be no more, so that nothing need be kept
+    /// of it. Of processes, and where cgroups are not listened to, nothing is
+    /// known.
+    #[must_use]
+    pub fn is_gone(&self, owner: OwnerId) -> bool {
+        owner.0 & OWNER_PROCESS == 0 && self.tree.is_gone(owner.0)
+    }
+
+    /// How many owners and workloads are known, and how many cgroups.
+    #[cfg(test)]
+    pub(crate) fn sizes(&self) -> [usize; 3] {
+        [self.owners.len(), self.known.len(), self.tree.size()]
     }
 
     /// What is known of an owner; asks the host if that is nothing, or old.
@@ -152,14 +192,24 @@ impl Identifier {
         } else {
             self.ask_process(process_of(id))
         };
-        let (key, ttl) = match (answer, old) {
+        let (is, ttl) = match (answer, old) {
             (Answer::Is(key, origin), _) => {
                 self.keep(key, origin);
-                (Some(key), ttl)
+                (Is::One(key), ttl)
             }
-            (Answer::PerProcess, _) => (None, ttl),
+            // The cluster has forgotten a pod that is still there.
+            (Answer::Await(places), Some(old)) if places.iter().any(|at| at.is(old.is)) => {
+                (old.is, ttl)
+            }
+            (Answer::Await(places), _) => {
+                if let Some(pods) = &mut self.pods {
+                    pods.wait(id, places);
+                }
+                (Is::Awaited, ttl)
+            }
+            (Answer::PerProcess, _) => (Is::Several, ttl),
             // It ended, and these are its last records.
-            (Answer::Gone, Some(old)) => (old.key, ttl),
+            (Answer::Gone, Some(old)) => (old.is, ttl),
             (Answer::Gone, None) => {
                 self.counters.gone += 1;
                 let (space, name) = match id & OWNER_PROCESS {
@@ -168,11 +218,11 @@ impl Identifier {
                 };
                 let key = key_of(space, &name);
                 self.insert(key, &name, WorkloadKind::Command, Origin::Gone);
-                (Some(key), SECOND.min(ttl))
+                (Is::One(key), SECOND.min(ttl))
             }
         };
         let owner = Owner {
-            key,
+            is,
             until: MonoNanos(now.0.saturating_add(ttl)),
         };
         if self.owners.len() >= self.options.capacity {
@@ -181,12 +231,42 @@ impl Identifier {
                 self.owners.clear();
                 self.counters.forgotten += 1;
             }
-            let live: hashbrown::HashSet<_> = self.owners.values().map(|o| o.key).collect();
-            self.known
-                .retain(|known, _| Some(*known) == key || live.contains(&Some(*known)));
+            self.owners.insert(id, owner);
+            self.forget_unowned();
         }
         self.owners.insert(id, owner);
         owner
+    }
+
+    /// Forgets what no owner needs any more.
+    fn forget_unowned(&mut self) {
+        let keys = self.owners.values().filter_map(|owner| match owner.is {
+            Is::One(key) => Some(key),
+            Is::Several | Is::Awaited => None,
+        });
+        let live: hashbrown::HashSet<_> = keys.collect();
+        self.known.retain(|known, _| live.contains(known));
+        if let Some(pods) = &mut self.pods {
+            pods.keep(|owner| self.owners.contains_key(&owner));
+        }
+    }
+
+    /// Forgets owners that are no more: their cgroups were removed so long ago
+    /// that the tree does not remember them.
+    fn sweep(&mut self, now: MonoNanos) {
+        if now.since(self.swept) < SWEEP {
+            return;
+        }
+        self.swept = now;
+        let tree = &self.tree;
+        self.owners.retain(|id, owner| {
+            let process = id & OWNER_PROCESS != 0;
+            match process {
+                true => now.since(owner.until) < REMEMBERED,
+                false => !tree.is_gone(*id) || tree.listened(*id).is_some(),
+            }
+        });
+        self.forget_unowned();
     }
 
     fn ask_process(&self, pid: u32) -> Answer {
@@ -194,8 +274,8 @@ impl Identifier {
             return Answer::Gone;
         };
         let paths = cgroup_paths(&process);
-        let owner = CgroupOwner::of_paths(paths.iter().map(|(_, path)| path.as_str()));
-        if let Some(answer) = self.name(owner) {
+        let paths: Vec<&str> = paths.iter().map(|(_, path)| path.as_str()).collect();
+        if let Some(answer) = self.name(&paths) {
             return answer;
         }
         let Some(comm) = comm_of(&process) else {
@@ -210,6 +290,9 @@ impl Identifier {
     }
 
     fn ask_cgroup(&mut self, id: u64, pid: u32, now: MonoNanos) -> Answer {
+        if let Some(path) = self.tree.listened(id) {
+            return self.name(&[path]).unwrap_or(Answer::PerProcess);
+        }
         let of_process = self.unified_path(pid);
         // The process may have moved, or its id may be another's by now.
         let path = match of_process {
@@ -222,21 +305,35 @@ impl Identifier {
         };
         match path {
             None => Answer::Gone,
-            Some(path) => self
-                .name(CgroupOwner::of_path(&path))
-                .unwrap_or(Answer::PerProcess),
+            Some(path) => self.name(&[&path]).unwrap_or(Answer::PerProcess),
         }
     }
 
-    fn name(&self, owner: CgroupOwner<'_>) -> Option<Answer> {
-        match owner {
-            CgroupOwner::Container(id) => Some(Answer::Is(
-                key_of("container", id),
-                Origin::Container {
-                    id: id.into(),
-                    name: docker_name(&self.options.root, id).map(Into::into),
-                },
-            )),
+    fn name(&self, paths: &[&str]) -> Option<Answer> {
+        let pods = self.pods.as_ref();
+        if let Some(pods) = pods {
+            let mut all = paths.iter().map(|path| places(path));
+            if let Some(places) = all.find(|places| !places.is_empty()) {
+                return Some(match pods.find(&places) {
+                    Some(found) => found.into(),
+                    None => Answer::Await(places),
+                });
+            }
+        }
+        match CgroupOwner::of_paths(paths.iter().copied()) {
+            CgroupOwner::Container(id) => {
+                let of_pod = pods.and_then(|pods| pods.of_container(id));
+                let plain = || {
+                    Answer::Is(
+                        key_of("container", id),
+                        Origin::Container {
+                            id: id.into(),
+                            name: docker_name(&self.options.root, id).map(Into::into),
+                        },
+                    )
+                };
+                Some(of_pod.map_or_else(plain, Answer::from))
+            }
             CgroupOwner::Unit { name, path } => {
                 Some(Answer::Is(key_of("unit", path), Origin::Unit(name.into())))
             }
@@ -265,6 +362,7 @@ impl Identifier {
                 (name.to_owned(), WorkloadKind::Unit(Arc::clone(unit)))
             }
             Origin::Command(command) => (command.to_string(), WorkloadKind::Command),
+            Origin::Pod { pod, .. } => (pod.service().to_string(), WorkloadKind::Pod),
             Origin::Address(_) | Origin::Gone => return,
         };
         self.insert(key, &name, kind, origin);
@@ -272,10 +370,27 @@ impl Identifier {
 
     fn insert(&mut self, key: WorkloadKey, name: &str, kind: WorkloadKind, origin: Origin) {
         let own = (Arc::from(name), kind);
+        let mut address = None;
+        let pod = match &origin {
+            Origin::Pod { pod, id, container } => {
+                // Until the cluster knows it, what its connections say.
+                let before = || self.known.get(&key)?.known.workload.address;
+                address = pod.ips.first().copied().or_else(before);
+                Some(PodTags::of(pod, id, container.as_ref()))
+            }
+            _ => None,
+        };
         let naming = &self.options.naming;
+        let workload = naming.workload(own.clone(), &self.node, address, pod);
+        // What has not changed goes on being shared.
+        let same = self.known.get(&key).map(|named| &named.known.workload);
+        let workload = same
+            .filter(|same| **same == workload)
+            .cloned()
+            .unwrap_or(workload);
         let known = Known {
             key,
-            workload: naming.workload(own.clone(), &self.node, None),
+            workload,
             origin,
         };
         self.known.insert(key, Named { known, own });
@@ -284,7 +399,10 @@ impl Identifier {
     /// The processes of an owner: those of its cgroup if that is one workload,
     /// else this one.
     fn processes(&self, owner: OwnerId, pid: u32) -> Vec<u32> {
-        let one = self.owners.get(&owner.0).is_some_and(|o| o.key.is_some());
+        let one = self
+            .owners
+            .get(&owner.0)
+            .is_some_and(|o| o.is != Is::Several);
         let path = (owner.0 & OWNER_PROCESS == 0 && one)
             .then(|| self.unified_path(pid))
             .flatten()
@@ -312,6 +430,27 @@ impl Identifier {
     }
 }
 
+impl Place {
+    /// Whether this is what an owner was known as.
+    fn is(&self, known: Is) -> bool {
+        known == Is::One(key_of("container", &self.container))
+    }
+}
+
+impl From<Found> for Answer {
+    fn from(found: Found) -> Self {
+        let Found { pod, container } = found;
+        let key = key_of("container", &container);
+        let name = pod.container(&container).cloned();
+        let origin = Origin::Pod {
+            pod,
+            id: container,
+            container: name,
+        };
+        Self::Is(key, origin)
+    }
+}
+
 impl Identify for Identifier {
     fn known(
         &mut self,
@@ -320,10 +459,10 @@ impl Identify for Identifier {
         local: Option<IpAddr>,
         now: MonoNanos,
     ) -> Option<&Known> {
-        let mut key = self.owner(owner.0, pid, now).key;
-        if key.is_none() {
+        let mut is = self.owner(owner.0, pid, now).is;
+        if is == Is::Several {
             // Without a process (softirq, a kernel thread) the cgroup has to do.
-            key = match pid {
+            is = match pid {
                 0 => {
                     let key = key_of("cgroup", &owner.0.to_string());
                     if !self.known.contains_key(&key) {
@@ -331,12 +470,15 @@ impl Identify for Identifier {
                         let name = format!("cgroup-{}", owner.0);
                         self.insert(key, &name, WorkloadKind::Command, Origin::Gone);
                     }
-                    Some(key)
+                    Is::One(key)
                 }
-                pid => self.owner(OWNER_PROCESS | u64::from(pid), pid, now).key,
+                pid => self.owner(OWNER_PROCESS | u64::from(pid), pid, now).is,
             };
         }
-        let Named { known, .. } = self.known.get_mut(&key?)?;
+        let Is::One(key) = is else {
+            return None;
+        };
+        let Named { known, .. } = self.known.get_mut(&key)?;
         settle_address(known, local);
         Some(known)
     }
@@ -348,10 +490,74 @@ impl Identify for Identifier {
         self.options.naming = naming;
         self.node = node(&self.options);
         for Named { known, own } in self.known.values_mut() {
-            let address = known.workload.address;
+            let Workload { address, pod, .. } = Workload::clone(&known.workload);
             let naming = &self.options.naming;
-            known.workload = naming.workload(own.clone(), &self.node, address);
+            known.workload = naming.workload(own.clone(), &self.node, address, pod);
         }
+    }
+
+    fn awaits(&self, owner: OwnerId, pid: u32) -> bool {
+        let is = |id| self.owners.get(&id).map(|owner| owner.is);
+        let of_process = || is(OWNER_PROCESS | u64::from(pid));
+        match is(owner.0) {
+            Some(Is::Several) => of_process() == Some(Is::Awaited),
+            is => is == Some(Is::Awaited),
+        }
+    }
+
+    fn recall(&self, owner: OwnerId) -> Option<&Known> {
+        match self.owners.get(&owner.0)?.is {
+            Is::One(key) => self.known.get(&key).map(|named| &named.known),
+            Is::Several | Is::Awaited => None,
+        }
+    }
+
+    fn learn(&mut self, directory: &Arc<Directory>, now: MonoNanos) {
+        let Some(pods) = &mut self.pods else {
+            self.pods = Some(Pods::new(Arc::clone(directory)));
+            // What was taken for a plain container may be a pod's.
+            self.owners.clear();
+            self.known.clear();
+            self.tree.listen();
+            return;
+        };
+        pods.learn(directory, now);
+        let changed = self.known.values().filter_map(|Named { known, .. }| {
+            let found = match &known.origin {
+                Origin::Pod { pod, id, .. } => Found {
+                    pod: Arc::clone(pods.pod(&pod.uid).filter(|of| !Arc::ptr_eq(of, pod))?),
+                    container: Arc::clone(id),
+                },
+                Origin::Container { id, .. } => pods.of_container(id)?,
+                _ => return None,
+            };
+            Some(found)
+        });
+        let changed: Vec<Found> = changed.collect();
+        let arrived = pods.arrived();
+        for found in changed {
+            if let Answer::Is(key, origin) = found.into() {
+                self.keep(key, origin);
+            }
+        }
+        for (id, found) in arrived {
+            if let (Answer::Is(key, origin), Some(owner)) = (found.into(), self.owners.get_mut(&id))
+            {
+                owner.is = Is::One(key);
+                self.keep(key, origin);
+            }
+        }
+    }
+
+    fn look(&mut self, now: MonoNanos) {
+        let Some(pods) = &mut self.pods else {
+            return;
+        };
+        self.tree.look(now, |id| {
+            self.owners.remove(&id);
+            pods.forget(id);
+        });
+        self.sweep(now);
     }
 
     fn listening(&mut self, owner: OwnerId, pid: u32) -> Vec<SocketAddr> {
@@ -388,55 +594,7 @@ const fn process_of(id: u64) -> u32 {
     (id & 0xffff_ffff) as u32
 }
 
-fn comm_of(process: &Process) -> Option<String> {
-    use std::io::Read;
-    let mut comm = Vec::new();
-    let file = process.open_relative("comm").ok()?;
-    file.take(64).read_to_end(&mut comm).ok()?;
-    Some(String::from_utf8_lossy(&comm).trim_end().to_owned())
-}
-
-/// All cgroup paths of a process; true for the one of cgroup v2. What says
-/// most comes first: v2, systemd's own hierarchy, the others.
-fn cgroup_paths(process: &Process) -> Vec<(bool, String)> {
-    let mut paths: Vec<_> = process
-        .cgroups()
-        .map(|groups| groups.0)
-        .unwrap_or_default()
-        .into_iter()
-        .map(|group| {
-            let unified = group.hierarchy == 0;
-            let systemd = group.controllers.iter().any(|name| name == "name=systemd");
-            // The kernel says so where the directory was removed.
-            let path = match group.pathname.strip_suffix(" (deleted)") {
-                Some(path) => path.to_owned(),
-                None => group.pathname,
-            };
-            (!unified, !systemd, path)
-        })
-        .collect();
-    paths.sort();
-    paths
-        .into_iter()
-        .map(|(legacy, _, path)| (!legacy, path))
-        .collect()
-}
-
-/// The name that Docker gave a container, where its files can be read.
-fn docker_name(root: &Path, id: &str) -> Option<String> {
-    #[derive(Deserialize)]
-    struct Config {
-        #[serde(rename = "Name")]
-        name: String,
-    }
-    let path = root
-        .join("var/lib/docker/containers")
-        .join(id)
-        .join("config.v2.json");
-    let config: Config = serde_json::from_slice(&fs::read(path).ok()?).ok()?;
-    let name = config.name.trim_start_matches('/');
-    (!name.is_empty()).then(|| name.to_owned())
-}
-
+#[cfg(test)]
+mod pod_tests;
 #[cfg(test)]
 mod tests;

@@ -1,16 +1,20 @@
 //! Which workload made a call.
 //!
 //! Live, [`Identifier`] asks the host; for captures [`AddressIdentifier`]
-//! takes the address. Both give a [`Known`]. Pods and tags will join here:
-//! a `Known` will carry them to `policy`, and [`Identify::known`] may answer
-//! "not yet".
+//! takes the address. Both give a [`Known`]. Where there is a cluster, a
+//! [`Directory`] says which pod a container belongs to; until it does
+//! [`Identify::known`] answers "not yet".
 
 mod address;
 mod cgroup;
+mod cgroups;
 mod command;
 mod directory;
 mod host;
+mod kubepods;
 mod listening;
+mod pods;
+mod process;
 mod tree;
 
 pub use address::AddressIdentifier;
@@ -31,8 +35,8 @@ pub struct WorkloadKey(pub u64);
 
 /// A program as an operator would name it: a container, a unit, a command.
 ///
-/// One value is shared by all spans of a workload. Pods and tags will join
-/// here; nothing behind this room may ask the system anything.
+/// One value is shared by all spans of a workload. Nothing behind this room may
+/// ask the system anything.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Workload {
     /// Service name of its spans.
@@ -44,6 +48,40 @@ pub struct Workload {
     /// The workload's own address where it has one of its own; otherwise the
     /// local address of each connection is used.
     pub address: Option<IpAddr>,
+    /// If it is a container of a pod.
+    pub pod: Option<PodTags>,
+}
+
+/// What the spans of a pod say of it, each under the name that OpenTelemetry's
+/// conventions have for it (`docs/resource/k8s.md`).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PodTags {
+    /// `k8s.pod.name`
+    pub name: Arc<str>,
+    /// `k8s.namespace.name`
+    pub namespace: Arc<str>,
+    /// `k8s.pod.uid`
+    pub uid: Arc<str>,
+    /// `k8s.node.name`
+    pub node: Option<Arc<str>>,
+    /// `k8s.container.name`, once the cluster has said it: the kubelet reports
+    /// a container some time after it was started.
+    pub container: Option<Arc<str>>,
+    /// `container.id`
+    pub container_id: Arc<str>,
+}
+
+impl PodTags {
+    fn of(pod: &Pod, id: &Arc<str>, container: Option<&Arc<str>>) -> Self {
+        Self {
+            name: Arc::clone(&pod.name),
+            namespace: Arc::clone(&pod.namespace),
+            uid: Arc::clone(&pod.uid.0),
+            node: pod.node.clone(),
+            container: container.cloned(),
+            container_id: Arc::clone(id),
+        }
+    }
 }
 
 /// How a workload's name was found.
@@ -53,6 +91,8 @@ pub enum WorkloadKind {
     Configured,
     /// A container, with its id.
     Container(Arc<str>),
+    /// A pod: by what the cluster says of it.
+    Pod,
     /// A systemd unit, with its full name.
     Unit(Arc<str>),
     /// A command name (`/proc/PID/comm`).
@@ -74,7 +114,7 @@ pub struct Known {
 
 /// What a workload is on its host; selectors ask for it, because `--service`
 /// gives all workloads one name.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Origin {
     /// A container.
     Container {
@@ -82,6 +122,16 @@ pub enum Origin {
         id: Arc<str>,
         /// The runtime's name, if it could be found.
         name: Option<Arc<str>>,
+    },
+    /// A container of a pod. Each is a workload of its own, by the name of
+    /// its pod.
+    Pod {
+        /// The pod, as the cluster knows it or knew it last.
+        pod: Arc<Pod>,
+        /// The runtime's id of the container.
+        id: Arc<str>,
+        /// The container's name in the pod, once the cluster has said it.
+        container: Option<Arc<str>>,
     },
     /// A systemd service with its full name, `nginx.service`.
     Unit(Arc<str>),
@@ -109,6 +159,7 @@ impl Naming {
         (name, kind): (Arc<str>, WorkloadKind),
         node: &Arc<str>,
         address: Option<IpAddr>,
+        pod: Option<PodTags>,
     ) -> Arc<Workload> {
         let (service, kind) = match &self.service {
             Some(service) => (Arc::clone(service), WorkloadKind::Configured),
@@ -117,8 +168,14 @@ impl Naming {
         Arc::new(Workload {
             service,
             kind,
-            node: Arc::clone(node),
+            // The cluster's name of it, which a configuration may not know.
+            node: Arc::clone(
+                pod.as_ref()
+                    .and_then(|pod| pod.node.as_ref())
+                    .unwrap_or(node),
+            ),
             address,
+            pod,
         })
     }
 }
@@ -145,6 +202,30 @@ pub trait Identify {
     fn listening(&mut self, owner: OwnerId, pid: u32) -> Vec<SocketAddr> {
         let _nobody = (owner, pid);
         Vec::new()
+    }
+
+    /// Whether an owner that is not [known](Self::known) may be so when more
+    /// is [learnt](Self::learn) of a cluster.
+    fn awaits(&self, owner: OwnerId, pid: u32) -> bool {
+        let _never = (owner, pid);
+        false
+    }
+
+    /// What was last said of an owner, without asking anybody.
+    fn recall(&self, owner: OwnerId) -> Option<&Known> {
+        let _nothing = owner;
+        None
+    }
+
+    /// Takes what a cluster's API says now.
+    fn learn(&mut self, directory: &Arc<Directory>, now: MonoNanos) {
+        let _nobody = (directory, now);
+    }
+
+    /// Takes what has happened on the host. To be called before the records of
+    /// what happened after it; costs a look whether there is something to read.
+    fn look(&mut self, now: MonoNanos) {
+        let _nothing = now;
     }
 }
 

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use hashbrown::HashMap;
 use rustc_hash::FxBuildHasher;
 
+use super::cgroups::Cgroups;
 use super::host::Counters;
 use crate::units::MonoNanos;
 
@@ -18,8 +19,12 @@ const SECOND: u64 = 1_000_000_000;
 #[derive(Debug)]
 pub(super) struct CgroupTree {
     root: Option<PathBuf>,
+    /// All cgroups are below the root, not a container's own alone.
+    whole: bool,
     paths: HashMap<u64, String, FxBuildHasher>,
     walked: Option<MonoNanos>,
+    /// Where there are pods: the same, kept up to date.
+    listened: Option<Cgroups>,
 }
 
 impl CgroupTree {
@@ -28,15 +33,70 @@ impl CgroupTree {
 
     pub(super) fn find(root: &Path) -> Self {
         // Unified, or beside v1 (systemd's hybrid layout).
-        let root = ["sys/fs/cgroup", "sys/fs/cgroup/unified"]
+        let mounted = ["sys/fs/cgroup", "sys/fs/cgroup/unified"]
             .map(|path| root.join(path))
             .into_iter()
             .find(|path| path.join("cgroup.procs").exists());
+        // A container sees its own part of it, unless it may look into the
+        // host's first process. The root of all is the one without this file.
+        let hosts = root.join("proc/1/root/sys/fs/cgroup");
+        let is_part = |path: &PathBuf| path.join("cgroup.events").exists();
+        let is_whole = |path: &PathBuf| path.join("cgroup.procs").exists() && !is_part(path);
+        let (root, whole) = match mounted {
+            Some(part) if is_part(&part) && is_whole(&hosts) => (Some(hosts), true),
+            Some(part) => {
+                let whole = !is_part(&part);
+                (Some(part), whole)
+            }
+            None => (None, false),
+        };
         Self {
             root,
+            whole,
             paths: HashMap::default(),
             walked: None,
+            listened: None,
         }
+    }
+
+    /// Keeps all cgroups known from now on.
+    pub(super) fn listen(&mut self) {
+        let root = self.root.as_ref().filter(|_| self.whole);
+        let Some(root) = root.filter(|_| self.listened.is_none()).cloned() else {
+            return;
+        };
+        match Cgroups::listen(root) {
+            Ok(cgroups) => self.listened = Some(cgroups),
+            Err(error) => tracing::warn!(
+                "cgroups of pods that are soon over may not be found: inotify: {error}"
+            ),
+        }
+    }
+
+    /// Takes what has happened in the tree, and says of each id that is in use
+    /// by another cgroup now.
+    pub(super) fn look(&mut self, now: MonoNanos, made: impl FnMut(u64)) {
+        if let Some(cgroups) = &mut self.listened {
+            cgroups.look(now, made);
+        }
+    }
+
+    /// The path of a cgroup, if all are kept known.
+    pub(super) fn listened(&self, id: u64) -> Option<&str> {
+        self.listened.as_ref()?.path(id).map(|path| &**path)
+    }
+
+    /// Whether a cgroup is known to be gone.
+    pub(super) fn is_gone(&self, id: u64) -> bool {
+        let cgroups = self.listened.as_ref();
+        cgroups.and_then(|cgroups| cgroups.is_there(id)) == Some(false)
+    }
+
+    /// How many cgroups are kept known.
+    #[cfg(test)]
+    pub(super) fn size(&self) -> usize {
+        let all = self.listened.as_ref().map(Cgroups::sizes);
+        all.map_or(0, |[_, _, known]| known)
     }
 
     /// Whether this path is that cgroup. Without a tree to look at it is

@@ -181,6 +181,8 @@ reasons! {
         LateHalf "late_half",
         /// A possible parent, or a client's half, was forgotten for room.
         LinkForgotten "link_forgotten",
+        /// An exchange was held because its pod was not known yet.
+        OwnerAwaited "owner_awaited",
         /// A sampling server gave a service's strategy.
         SamplingPolled "sampling_polled",
         /// A sampling server gave none: the last one stays.

@@ -43,6 +43,7 @@ pub(super) fn linked(
             first_byte: exchange.first_byte.map(|at| offset.micros(at)),
             duration: duration_micros(exchange.began.start, exchange.end),
             workload: decided.workload,
+            remote: decided.remote,
             exchange,
         },
     }

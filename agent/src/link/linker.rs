@@ -216,6 +216,23 @@ impl Linker {
         Ok(())
     }
 
+    /// Takes an exchange that was held back before it could be decided about.
+    ///
+    /// # Errors
+    /// As [`Self::began`].
+    pub fn resumed(
+        &mut self,
+        began: &Began,
+        identity: Identity,
+        decided: Decided,
+    ) -> Result<(), Full> {
+        // Its record was not late, so others need not be waited for longer.
+        let late = (self.late, self.late_at);
+        let taken = self.began(began, identity, decided);
+        (self.late, self.late_at) = late;
+        taken
+    }
+
     /// A client's exchange begins: the parent may be there already.
     #[inline(never)]
     fn find_parent(&mut self, node: &mut Node) {

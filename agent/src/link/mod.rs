@@ -59,6 +59,8 @@ pub struct Decided {
     pub debug: bool,
     /// The sampler that decided, if it was one and tags its root spans.
     pub sampler: Option<SamplerTag>,
+    /// What the service at the other end is called, if a cluster says it.
+    pub remote: Option<Arc<str>>,
     /// At a server: the peer's address is a workload on another node whose
     /// outgoing calls are selected for the same backend (rule 4). The halves
     /// of calls within this node need no such knowledge.

@@ -174,7 +174,7 @@ impl From<Tags> for Inbound {
 }
 
 /// `Dataplane` (`api/mesh/v1alpha1/dataplane.proto`).
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Dataplane {
     /// Its mesh.
     pub mesh: Arc<str>,

@@ -1,5 +1,7 @@
 //! What is traced on a plain host, where no policy says so.
 
+use std::sync::Arc;
+
 use crate::assemble::Began;
 use crate::http::context::Decision;
 use crate::identify::{Known, Origin};
@@ -20,7 +22,7 @@ pub struct Selection {
     pub units: Vec<Glob>,
     /// `--container`: container names, or ids of 12 digits or more.
     pub containers: Vec<Glob>,
-    /// `[capture] include`: services, units, containers or commands.
+    /// `[capture] include`: services, units, containers, pods or commands.
     pub include: Vec<Glob>,
     /// `[capture] exclude`: the same.
     pub exclude: Vec<Glob>,
@@ -130,8 +132,10 @@ impl Selection {
             && self.headerless != Headerless::Ignore
     }
 
+    /// Whether no workload is named, neither to be traced nor to be left out.
+    #[must_use]
     #[inline(always)]
-    fn names_nothing(&self) -> bool {
+    pub fn names_nothing(&self) -> bool {
         let named = [&self.exclude, &self.units, &self.containers, &self.include];
         named.map(Vec::len) == [0; 4]
     }
@@ -153,7 +157,8 @@ impl Selection {
         let all = self.units.is_empty() && self.containers.is_empty() && self.include.is_empty();
         let included = || {
             let container = |glob| {
-                matches!(known.origin, Origin::Container { .. }) && is_origin(&known.origin, glob)
+                matches!(known.origin, Origin::Container { .. } | Origin::Pod { .. })
+                    && is_origin(&known.origin, glob)
             };
             let unit =
                 |glob| matches!(known.origin, Origin::Unit(_)) && is_origin(&known.origin, glob);
@@ -178,11 +183,12 @@ fn is_named(known: &Known, glob: &Glob) -> bool {
 
 fn is_origin(origin: &Origin, glob: &Glob) -> bool {
     match origin {
-        Origin::Container { id, name } => {
-            name.as_ref()
-                .is_some_and(|name| glob.matches(name.as_bytes()))
-                || glob.matches(id.as_bytes())
-                || (glob.as_str().len() >= SHORT_ID && id.starts_with(glob.as_str()))
+        Origin::Container { id, name } => is_container(id, name.as_ref(), glob),
+        // A pod by its name, alone or behind its namespace.
+        Origin::Pod { pod, id, container } => {
+            is_container(id, container.as_ref(), glob)
+                || glob.matches(pod.name.as_bytes())
+                || glob.matches(format!("{}/{}", pod.namespace, pod.name).as_bytes())
         }
         Origin::Unit(unit) => {
             let short = unit.strip_suffix(".service").unwrap_or(unit);
@@ -192,6 +198,12 @@ fn is_origin(origin: &Origin, glob: &Glob) -> bool {
         Origin::Address(address) => glob.matches(address.to_string().as_bytes()),
         Origin::Gone => false,
     }
+}
+
+fn is_container(id: &str, name: Option<&Arc<str>>, glob: &Glob) -> bool {
+    name.is_some_and(|name| glob.matches(name.as_bytes()))
+        || glob.matches(id.as_bytes())
+        || (glob.as_str().len() >= SHORT_ID && id.starts_with(glob.as_str()))
 }
 
 /// The path of a request target without its query: of the absolute form what

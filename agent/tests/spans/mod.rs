@@ -17,6 +17,7 @@ pub(crate) fn workload(n: usize) -> Arc<Workload> {
         kind: WorkloadKind::Command,
         node: "node-7.example".into(),
         address: Some(IpAddr::from([10, 244, 1, n as u8])),
+        pod: None,
     })
 }
 
@@ -36,6 +37,7 @@ pub(crate) fn span(n: usize, target: &str, workload: &Arc<Workload>) -> Option<S
         shared: false,
         debug: false,
         sampler: None,
+        remote: None,
         timestamp: UnixMicros(1_794_000_000_123_456 + n as u64),
         first_byte: Some(UnixMicros(1_794_000_000_124_400 + n as u64)),
         duration: 1431 + n as u64 % 100,

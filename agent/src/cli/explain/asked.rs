@@ -74,8 +74,16 @@ fn find(status: &Status, agent: &str, workload: &str) -> Result<Found, AskError>
         agent: agent.to_owned(),
     })?;
     let opaque = &status.ledger.opaque;
-    let seen = all.get(workload).cloned();
-    let of_this = opaque.get(workload);
+    // By its service, or by one of its pods: `NAMESPACE/NAME`.
+    let is_pod = |pod: &String| {
+        let of_pod = pod.rsplit_once('/').map(|(pod, _container)| pod);
+        pod == workload || of_pod == Some(workload)
+    };
+    let of_pod = || all.iter().find(|(_, seen)| seen.pods.iter().any(is_pod));
+    let found = all.get_key_value(workload).or_else(of_pod);
+    let service = found.map_or(workload, |(service, _)| service);
+    let seen = found.map(|(_, seen)| seen.clone());
+    let of_this = opaque.get(service);
     if seen.is_some() || of_this.is_some() {
         let some = of_this
             .into_iter()
@@ -116,6 +124,9 @@ fn text(workload: &str, found: &Found, status: &Status) -> String {
     match seen {
         Some(seen) => lines.push(format!("\"{}\", {}", clean(workload), clean(&seen.origin))),
         None => lines.push(format!("\"{}\": no request was seen", clean(workload))),
+    }
+    for pod in seen.iter().flat_map(|seen| &seen.pods) {
+        lines.push(format!("pod {}", clean(pod)));
     }
     if !opaque.is_empty() {
         lines.push(format!("connections: {opaque} ({NOT_TRACED})"));
@@ -205,7 +216,7 @@ mod tests {
         });
         let error = find(&view.status(), "a:1", "web").unwrap_err().to_string();
         assert!(error.contains("says nothing"), "{error}");
-        view.set_section("workloads", json!({ "web": seen }));
+        view.set_section("workloads", json!({ "web": &seen }));
         let status = view.status();
         let found = find(&status, "a:1", "web").unwrap();
         let drawn = text("web", &found, &status);
@@ -227,6 +238,19 @@ mod tests {
         assert_eq!(json(&found)["traced"], false);
         let error = find(&status, "a:1", "postgers").unwrap_err().to_string();
         assert!(error.contains("did you mean \"postgres\"?"), "{error}");
+        let mut of_pods = seen;
+        of_pods["pods"] = json!(["shop/web-1/app", "shop/web-2/app"]);
+        view.set_section("workloads", json!({ "web": of_pods }));
+        let status = view.status();
+        for name in ["web", "shop/web-2", "shop/web-1/app"] {
+            let found = find(&status, "a:1", name).unwrap();
+            let drawn = text(name, &found, &status);
+            assert!(
+                drawn.contains("\npod shop/web-1/app\npod shop/web-2/app\n"),
+                "{drawn}"
+            );
+        }
+        assert!(find(&status, "a:1", "shop/web").is_err());
         let error = find(&status, "a:1", "wbe").unwrap_err().to_string();
         assert!(error.contains("did you mean \"web\"?"), "{error}");
     }

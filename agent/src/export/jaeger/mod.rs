@@ -17,7 +17,7 @@ mod tests;
 
 use self::compact::{STOP, STRUCT, head, push_list, push_list_field, push_list_head, push_string};
 use self::span::{push_span, push_text};
-use super::content::{Tag, Wording};
+use super::content::{Tag, Wording, of_pod};
 use super::groups::{Group, Groups};
 use super::known::Render;
 use super::number::IpText;
@@ -163,6 +163,8 @@ impl Render for Process {
             IpText::new(ip).push(&mut text);
             tags.push(("ip", text));
         }
+        let pod = of_pod(workload);
+        tags.extend(pod.map(|(tag, value)| (tag.name(), value.as_bytes().to_vec())));
         let mut node = Vec::new();
         push_text(&mut node, Tag::NodeId.name(), |out| {
             text::push_text(out, workload.node.as_bytes(), MAX_VALUE);

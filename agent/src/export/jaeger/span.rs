@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::super::Span;
 use super::super::content::{FIRST_BYTE, Request, Tag, Visitor, Wording, visit_tags};
 use super::super::number::IpText;
-use super::super::text::{is_plain, push_name, push_url, push_value};
+use super::super::text::{self, MAX_NAME, is_plain, push_name, push_url, push_value};
 use super::compact::{
     STOP, push_bits, push_bool, push_double, push_i32, push_list, push_string, push_u64,
 };
@@ -31,6 +31,9 @@ pub(super) const ERROR_MESSAGE: &str = "error.message";
 
 /// The peer's port, which Zipkin has in the remote endpoint.
 pub(super) const PEER_PORT: &str = "peer.port";
+
+/// What Jaeger's clients call the service at the other end.
+pub(super) const PEER_SERVICE: &str = "peer.service";
 
 /// Appends a span; `node` is the tag of the workload's node.
 pub(super) fn push_span(out: &mut Vec<u8>, span: &Span, node: &[u8], wording: Wording) {
@@ -73,6 +76,16 @@ pub(super) fn push_span(out: &mut Vec<u8>, span: &Span, node: &[u8], wording: Wo
         };
         if let Some(peer) = exchange.began.peer.filter(|peer| peer.port != 0) {
             tags.long(PEER_PORT, u64::from(peer.port));
+        }
+        if let Some(name) = span
+            .remote
+            .as_deref()
+            .filter(|_| exchange.began.peer.is_some())
+        {
+            push_text(tags.out, PEER_SERVICE, |out| {
+                text::push_text(out, name.as_bytes(), MAX_NAME);
+            });
+            tags.count += 1;
         }
         visit_tags(span, &request, &mut tags);
         tags.count

@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use serde_json::{Map, Value as Json, json};
 
 use super::compact::{push_bits, push_i32, push_u64};
-use super::span::{ERROR_MESSAGE, PEER_PORT};
+use super::span::{ERROR_MESSAGE, PEER_PORT, PEER_SERVICE};
 use super::*;
 use crate::assemble::Failure;
 use crate::export::testing::thrift::{Val, compact_call};
@@ -95,6 +95,7 @@ fn to_json(span: &Val) -> Json {
     let kind = tags.remove("span.kind").unwrap();
     json.insert("kind".into(), kind.as_str().unwrap().to_uppercase().into());
     let port = tags.remove(PEER_PORT);
+    let service = tags.remove(PEER_SERVICE);
     if let Some(ip) = tags.get("peer.address") {
         let mut remote = Map::new();
         let family = if ip.as_str().unwrap().contains(':') {
@@ -104,6 +105,7 @@ fn to_json(span: &Val) -> Json {
         };
         remote.insert(family.into(), ip.clone());
         remote.extend(port.map(|port| ("port".into(), port)));
+        remote.extend(service.map(|name| ("serviceName".into(), name)));
         json.insert("remoteEndpoint".into(), remote.into());
     }
     if let Some(message) = tags.remove(ERROR_MESSAGE) {
@@ -135,6 +137,9 @@ fn wanted(span: &Span) -> Json {
     let members = json.as_object_mut().unwrap();
     members.remove("localEndpoint");
     members.remove("shared");
+    // They are the process's.
+    let tags = members["tags"].as_object_mut().unwrap();
+    tags.retain(|name, _| !name.starts_with("k8s."));
     members.entry("timestamp").or_insert(json!(0));
     json
 }

@@ -9,7 +9,7 @@ use super::super::Span;
 use super::super::content::{Request, Tag, Visitor, visit_tags};
 use super::super::number::{IpText, push_u64};
 use super::super::proto::{push_bytes, push_fixed64, push_int, push_message};
-use super::super::text::{push_pieces, push_url, push_value};
+use super::super::text::{self, push_pieces, push_url, push_value};
 use crate::assemble::Exchange;
 use crate::identify::Workload;
 use crate::units::Side;
@@ -32,6 +32,11 @@ pub(super) fn push_attributes(out: &mut Vec<u8>, span: &Span, request: &Request<
         }
         if peer.port != 0 {
             push_number(out, "network.peer.port", u64::from(peer.port));
+        }
+        if let Some(name) = &span.remote {
+            push_text(out, "peer.service", |out| {
+                text::push_text(out, name.as_bytes(), text::MAX_NAME);
+            });
         }
     }
     let mut attributes = Attributes {
@@ -100,6 +105,8 @@ const fn name(tag: Tag) -> &'static str {
         Tag::ResponseSize => "http.response.body.size",
         Tag::PeerAddress => "network.peer.address",
         Tag::NodeId => "host.name",
+        // The resource has these.
+        Tag::PodNamespace | Tag::PodName | Tag::PodContainer => tag.name(),
         Tag::Error => "error.type",
         Tag::RequestSizeWire | Tag::ResponseSizeWire | Tag::SamplerType | Tag::SamplerParam => {
             tag.name()

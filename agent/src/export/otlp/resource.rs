@@ -1,11 +1,13 @@
 //! Who the spans of a workload come from.
 
+use std::sync::Arc;
+
 use super::super::known::Render;
 use super::super::number::IpText;
 use super::super::proto::{push_bytes, push_message};
 use super::super::text::{MAX_NAME, MAX_VALUE, push_text};
 use super::attributes::push_key_value;
-use crate::identify::{Workload, WorkloadKind};
+use crate::identify::{PodTags, Workload, WorkloadKind};
 
 /// The instrumentation scope's name.
 pub(super) const SCOPE: &str = "nodespan";
@@ -32,9 +34,14 @@ impl Render for Resource {
             "" => NO_NAME,
             service => service,
         };
-        let container: &[u8] = match &workload.kind {
-            WorkloadKind::Container(id) => id.as_bytes(),
-            _ => b"",
+        let pod = workload.pod.as_ref();
+        let container: &[u8] = match (pod, &workload.kind) {
+            (Some(pod), _) => pod.container_id.as_bytes(),
+            (None, WorkloadKind::Container(id)) => id.as_bytes(),
+            (None, _) => b"",
+        };
+        let of_pod = |what: fn(&PodTags) -> Option<&Arc<str>>| {
+            pod.and_then(what).map_or(&b""[..], |text| text.as_bytes())
         };
         // One address may have several services, so a container's id is the
         // better instance.
@@ -50,6 +57,19 @@ impl Render for Resource {
                 ("service.instance.id", instance, MAX_VALUE),
                 ("container.id", container, MAX_VALUE),
                 ("host.name", workload.node.as_bytes(), MAX_VALUE),
+                (
+                    "k8s.namespace.name",
+                    of_pod(|pod| Some(&pod.namespace)),
+                    MAX_VALUE,
+                ),
+                ("k8s.pod.name", of_pod(|pod| Some(&pod.name)), MAX_VALUE),
+                ("k8s.pod.uid", of_pod(|pod| Some(&pod.uid)), MAX_VALUE),
+                (
+                    "k8s.container.name",
+                    of_pod(|pod| pod.container.as_ref()),
+                    MAX_VALUE,
+                ),
+                ("k8s.node.name", of_pod(|pod| pod.node.as_ref()), MAX_VALUE),
             ] {
                 if !value.is_empty() {
                     push_key_value(out, 1, key, |out| {

@@ -14,7 +14,7 @@ use serde_json::{Value as Json, json};
 use super::resource::{NO_NAME, SCOPE};
 use super::*;
 use crate::export::testing::{any_span, in_json, span_of, typical};
-use crate::identify::WorkloadKind;
+use crate::identify::{PodTags, WorkloadKind};
 
 fn encode(encoder: &mut Otlp, spans: &[Span]) -> Vec<u8> {
     let mut batch = Vec::new();
@@ -148,6 +148,8 @@ fn check_attributes(mut got: BTreeMap<String, Json>, json: &Json, span: &Span) {
     assert_eq!(take("network.peer.address"), tag("peer.address"));
     let port = json["remoteEndpoint"].get("port").cloned();
     assert_eq!(take("network.peer.port"), port.unwrap_or_default());
+    let service = json["remoteEndpoint"].get("serviceName").cloned();
+    assert_eq!(take("peer.service"), service.unwrap_or_default());
     let error = match tag("error") {
         error if error == "true" => tag("http.status_code"),
         error => error,
@@ -284,6 +286,17 @@ fn each_workload_is_a_resource() {
             workload.service = ["a", "", "c"][n % 3].into();
             workload.kind = WorkloadKind::Container("4711".into());
             workload.node = "".into();
+            if n % 3 == 2 {
+                workload.kind = WorkloadKind::Pod;
+                workload.pod = Some(PodTags {
+                    name: "web-1".into(),
+                    namespace: "shop".into(),
+                    uid: "8a4f".into(),
+                    node: Some("node-1".into()),
+                    container: Some("app".into()),
+                    container_id: "4711".into(),
+                });
+            }
             span
         })
         .collect();
@@ -296,6 +309,20 @@ fn each_workload_is_a_resource() {
             assert_eq!(who["container.id"], "4711");
             assert_eq!(who["service.instance.id"], "4711");
             assert_eq!(who.get("host.name"), None);
+            let of_pod = who.iter().filter(|(name, _)| name.starts_with("k8s."));
+            let of_pod: Vec<_> = of_pod
+                .map(|(name, value)| format!("{name}={value}"))
+                .collect();
+            assert_eq!(
+                of_pod.join(" "),
+                match who["service.name"].as_str() {
+                    Some("c") => {
+                        "k8s.container.name=\"app\" k8s.namespace.name=\"shop\" \
+                         k8s.node.name=\"node-1\" k8s.pod.name=\"web-1\" k8s.pod.uid=\"8a4f\""
+                    }
+                    _ => "",
+                }
+            );
             let name = who.remove("service.name").unwrap();
             *names.entry(name.as_str().unwrap().to_owned()).or_default() +=
                 resource.scope_spans[0].spans.len();

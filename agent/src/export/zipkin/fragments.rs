@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use super::super::content::Tag;
+use super::super::content::{Tag, of_pod};
 use super::super::known::Render;
 use super::super::number::IpText;
 use super::super::text::{MAX_NAME, MAX_VALUE};
@@ -19,7 +19,7 @@ pub(super) struct Fragment {
     address_missing: bool,
     /// A service name stands in `local`.
     named: bool,
-    /// The node's tag, up to its closing quote.
+    /// The node's tag and those of a pod, up to the last one's closing quote.
     node: Vec<u8>,
 }
 
@@ -38,6 +38,10 @@ impl Render for Fragment {
         }
         let mut node = Tag::NodeId.between().as_bytes().to_vec();
         push_text(&mut node, &workload.node, MAX_VALUE);
+        for (tag, value) in of_pod(workload) {
+            node.extend_from_slice(tag.between().as_bytes());
+            push_text(&mut node, value, MAX_VALUE);
+        }
         Self {
             local,
             address_missing: workload.address.is_none(),
@@ -66,7 +70,7 @@ impl Fragment {
         }
     }
 
-    /// The node's tag, up to its closing quote.
+    /// The node's tag and those of a pod, up to the last one's closing quote.
     pub(super) fn node(&self) -> &[u8] {
         &self.node
     }

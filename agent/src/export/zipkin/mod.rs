@@ -79,7 +79,8 @@ impl Zipkin {
         push_name(out, &request, plain);
         push_times(out, span, &mut self.clock);
         fragment.push_local(out, began.local.map(|local| local.ip));
-        let peer = began.peer.map(|peer| self.peers.of(peer));
+        let remote = span.remote.as_ref();
+        let peer = began.peer.map(|peer| self.peers.of(peer, remote));
         if let Some(peer) = peer {
             peer.push_remote(out);
         }

@@ -24,7 +24,7 @@ use serde_json::{Map, Value as Json, json};
 use super::super::testing::{any_span, span_of, typical};
 use super::*;
 use crate::assemble::Failure;
-use crate::export::content::FIRST_BYTE;
+use crate::export::content::{FIRST_BYTE, of_pod};
 use crate::units::{SpanId, TraceId, UnixMicros};
 
 /// Keeps what the exporter would have sent.
@@ -77,6 +77,8 @@ impl Visitor for Plain {
 
     fn node(&mut self, tag: Tag, workload: &Arc<Workload>) {
         self.0.push((tag.name(), workload.node.to_string()));
+        let pod = of_pod(workload).map(|(tag, value)| (tag.name(), value.to_owned()));
+        self.0.extend(pod);
     }
 }
 

@@ -5,7 +5,7 @@
 
 use std::net::IpAddr;
 
-use super::super::content::{FIRST_BYTE, Request, Tag, Wording, visit_tags};
+use super::super::content::{FIRST_BYTE, Request, Tag, Wording, of_pod, visit_tags};
 use super::super::cut::{self, Cut};
 use super::super::known::{Known, Render};
 use super::super::proto::{
@@ -99,7 +99,7 @@ fn push_span(out: &mut Vec<u8>, span: &Span, fragment: &Fragment, wording: Wordi
     push_int(out, span::DURATION, span.duration.max(1));
     fragment.push_local(out, began.local.map(|local| local.ip));
     if let Some(peer) = began.peer {
-        push_remote(out, peer);
+        push_remote(out, peer, span.remote.as_deref());
     }
     if let Some(at) = span.first_byte {
         push_message::<1>(out, span::ANNOTATIONS, |out| {
@@ -126,8 +126,13 @@ const IPV4: u8 = 2;
 const IPV6: u8 = 3;
 const PORT: u8 = 4;
 
-fn push_remote(out: &mut Vec<u8>, peer: Endpoint) {
+fn push_remote(out: &mut Vec<u8>, peer: Endpoint, name: Option<&str>) {
     push_message::<1>(out, span::REMOTE_ENDPOINT, |out| {
+        if let Some(name) = name {
+            push_message::<1>(out, SERVICE_NAME, |out| {
+                push_text(out, name.as_bytes(), MAX_NAME);
+            });
+        }
         push_ip(out, IPV4, IPV6, peer.ip);
         if peer.port != 0 {
             push_int(out, PORT, u64::from(peer.port));
@@ -167,7 +172,7 @@ struct Fragment {
     name: Vec<u8>,
     /// The whole local endpoint, if the workload has an address of its own.
     local: Option<Vec<u8>>,
-    /// The node's tag.
+    /// The node's tag, and those of a pod.
     node: Vec<u8>,
 }
 
@@ -188,6 +193,11 @@ impl Render for Fragment {
         push_tag(&mut node, Tag::NodeId, |out| {
             push_text(out, workload.node.as_bytes(), MAX_VALUE);
         });
+        for (tag, value) in of_pod(workload) {
+            push_tag(&mut node, tag, |out| {
+                push_text(out, value.as_bytes(), MAX_VALUE);
+            });
+        }
         Self { name, local, node }
     }
 }

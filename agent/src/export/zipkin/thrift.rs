@@ -5,7 +5,7 @@
 
 use std::net::IpAddr;
 
-use super::super::content::{FIRST_BYTE, Request, Tag, Wording, visit_tags};
+use super::super::content::{FIRST_BYTE, Request, Tag, Wording, of_pod, visit_tags};
 use super::super::cut::{self, Cut};
 use super::super::known::{Known, Render};
 use super::super::text::{AsText, MAX_NAME, MAX_VALUE, TextTags, is_plain, push_name, push_text};
@@ -66,7 +66,7 @@ impl Encoder for ZipkinThrift {
         let fragment = self.known.of(&span.workload);
         let connection = span.exchange.began.local.map(|local| local.ip);
         let local = fragment.local(&mut self.scratch, connection);
-        push_span(batch, span, local, &fragment.node, self.wording);
+        push_span(batch, span, (local, fragment), self.wording);
         self.spans += 1;
         Ok(())
     }
@@ -80,7 +80,12 @@ impl Encoder for ZipkinThrift {
     }
 }
 
-fn push_span(out: &mut Vec<u8>, span: &Span, local: &[u8], node: &[u8], wording: Wording) {
+fn push_span(
+    out: &mut Vec<u8>,
+    span: &Span,
+    (local, fragment): (&[u8], &Fragment),
+    wording: Wording,
+) {
     let exchange = &*span.exchange;
     let began = &exchange.began;
     let request = Request::of(exchange, wording);
@@ -96,14 +101,14 @@ fn push_span(out: &mut Vec<u8>, span: &Span, local: &[u8], node: &[u8], wording:
     let list = push_list(out, 8);
     let mut count = 0;
     if let Some(peer) = began.peer {
-        push_address(out, began.side, peer);
+        push_address(out, began.side, peer, span.remote.as_deref());
         count += 1;
     }
     let mut tags = AsText {
         tags: Tags {
             out,
             local,
-            node,
+            fragment,
             count,
         },
         plain,
@@ -148,13 +153,15 @@ fn push_annotation(out: &mut Vec<u8>, at: u64, value: &'static str, local: &[u8]
     out.push(STOP);
 }
 
-fn push_address(out: &mut Vec<u8>, side: Side, peer: Endpoint) {
+fn push_address(out: &mut Vec<u8>, side: Side, peer: Endpoint, service: Option<&str>) {
     let (_, name) = core_names(side);
     push_string(out, 1, |out| out.extend_from_slice(name.as_bytes()));
     push_string(out, 2, |out| out.push(1));
     push_i32(out, 3, TYPE_BOOL);
     push_field(out, STRUCT, 4);
-    push_endpoint(out, Some(peer.ip), peer.port, |_| {});
+    push_endpoint(out, Some(peer.ip), peer.port, |out| {
+        push_text(out, service.unwrap_or_default().as_bytes(), MAX_NAME);
+    });
     out.push(STOP);
 }
 
@@ -162,7 +169,7 @@ fn push_address(out: &mut Vec<u8>, side: Side, peer: Endpoint) {
 struct Tags<'a> {
     out: &'a mut Vec<u8>,
     local: &'a [u8],
-    node: &'a [u8],
+    fragment: &'a Fragment,
     count: u32,
 }
 
@@ -181,8 +188,11 @@ impl TextTags for Tags<'_> {
 
     #[inline]
     fn node(&mut self) {
-        let node = self.node;
+        let Fragment { node, pod, .. } = self.fragment;
         self.tag(Tag::NodeId, |out| out.extend_from_slice(node));
+        for (tag, value) in pod {
+            self.tag(*tag, |out| out.extend_from_slice(value));
+        }
     }
 }
 
@@ -269,6 +279,8 @@ struct Fragment {
     local: Option<Vec<u8>>,
     /// The node's name.
     node: Vec<u8>,
+    /// Tags of a pod.
+    pod: Vec<(Tag, Vec<u8>)>,
 }
 
 impl Render for Fragment {
@@ -281,7 +293,17 @@ impl Render for Fragment {
             push_endpoint(&mut local, Some(ip), 0, |out| out.extend_from_slice(&name));
             local
         });
-        Self { name, local, node }
+        let pod = of_pod(workload).map(|(tag, value)| {
+            let mut text = Vec::new();
+            push_text(&mut text, value.as_bytes(), MAX_VALUE);
+            (tag, text)
+        });
+        Self {
+            local,
+            node,
+            pod: pod.collect(),
+            name,
+        }
     }
 }
 

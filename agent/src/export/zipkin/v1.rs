@@ -9,7 +9,7 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use super::super::content::{FIRST_BYTE, Request, Tag, Visitor, Wording, visit_tags};
+use super::super::content::{FIRST_BYTE, Request, Tag, Visitor, Wording, of_pod, visit_tags};
 use super::super::cut::{self, Cut};
 use super::super::known::{Known, Render};
 use super::super::number::{IpText, hex, push_display, push_u64};
@@ -74,15 +74,14 @@ impl ZipkinV1 {
         push_annotations(out, span, local);
         out.extend_from_slice(b",\"binaryAnnotations\":[");
         if let Some(peer) = began.peer {
-            push_remote(out, began.side, peer);
+            push_remote(out, began.side, peer, span.remote.as_deref());
         }
-        let node = &fragment.node;
         let first = began.peer.is_none();
         let mut tags = Tags {
             out,
             local,
             plain,
-            node,
+            fragment,
             first,
         };
         visit_tags(span, &request, &mut tags);
@@ -168,14 +167,16 @@ fn push_annotation(out: &mut Vec<u8>, at: u64, value: &'static str, local: &[u8]
     out.push(b'}');
 }
 
-fn push_remote(out: &mut Vec<u8>, side: Side, peer: Endpoint) {
+fn push_remote(out: &mut Vec<u8>, side: Side, peer: Endpoint, service: Option<&str>) {
     let (_, name) = core_names(side);
     out.extend_from_slice(b"{\"key\":\"");
     out.extend_from_slice(name.as_bytes());
     // `true` as text, which Zipkin takes for the same: Jaeger's receiver refuses
     // a whole batch for a boolean (collector-contrib, `zipkinv1/json.go`).
     // `serviceName` is required, and empty where it is not known.
-    out.extend_from_slice(b"\",\"value\":\"true\",\"endpoint\":{\"serviceName\":\"\",");
+    out.extend_from_slice(b"\",\"value\":\"true\",\"endpoint\":{\"serviceName\":\"");
+    push_text(out, service.unwrap_or_default().as_bytes(), MAX_NAME);
+    out.extend_from_slice(b"\",");
     push_ip(out, peer.ip);
     if peer.port != 0 {
         out.extend_from_slice(b",\"port\":");
@@ -196,7 +197,7 @@ struct Tags<'a> {
     /// `,"endpoint":{…}`
     local: &'a [u8],
     plain: bool,
-    node: &'a [u8],
+    fragment: &'a Fragment,
     /// Nothing stands before the next one.
     first: bool,
 }
@@ -275,8 +276,11 @@ impl Visitor for Tags<'_> {
 
     #[inline]
     fn node(&mut self, tag: Tag, _: &Arc<Workload>) {
-        let node = self.node;
+        let Fragment { node, pod, .. } = self.fragment;
         self.tag(tag, |out| out.extend_from_slice(node));
+        for (tag, value) in pod {
+            self.tag(*tag, |out| out.extend_from_slice(value));
+        }
     }
 }
 
@@ -294,6 +298,8 @@ struct Fragment {
     address_missing: bool,
     /// The node's name, escaped.
     node: Vec<u8>,
+    /// Tags of a pod, likewise.
+    pod: Vec<(Tag, Vec<u8>)>,
 }
 
 impl Render for Fragment {
@@ -309,10 +315,16 @@ impl Render for Fragment {
         }
         let mut node = Vec::new();
         push_text(&mut node, workload.node.as_bytes(), MAX_VALUE);
+        let pod = of_pod(workload).map(|(tag, value)| {
+            let mut text = Vec::new();
+            push_text(&mut text, value.as_bytes(), MAX_VALUE);
+            (tag, text)
+        });
         Self {
             local,
             address_missing: workload.address.is_none(),
             node,
+            pod: pod.collect(),
         }
     }
 }

@@ -7,12 +7,12 @@ use crate::identify::tree::inode;
 const ID: &str = "0f1e2d3c4b5a69788796a5b4c3d2e1f00f1e2d3c4b5a69788796a5b4c3d2e1f0";
 
 /// A made-up host.
-struct Host {
+pub(super) struct Host {
     root: tempfile::TempDir,
 }
 
 impl Host {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let root = tempfile::tempdir().unwrap();
         let host = Self { root };
         host.write("proc/sys/kernel/hostname", "box-1\n");
@@ -20,18 +20,18 @@ impl Host {
         host
     }
 
-    fn path(&self, path: &str) -> PathBuf {
+    pub(super) fn path(&self, path: &str) -> PathBuf {
         self.root.path().join(path)
     }
 
-    fn write(&self, path: &str, content: &str) {
+    pub(super) fn write(&self, path: &str, content: &str) {
         let path = self.path(path);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(path, content).unwrap();
     }
 
     /// Makes a cgroup and gives its id.
-    fn cgroup(&self, path: &str) -> u64 {
+    pub(super) fn cgroup(&self, path: &str) -> u64 {
         let path = self
             .path("sys/fs/cgroup")
             .join(path.trim_start_matches('/'));
@@ -39,7 +39,7 @@ impl Host {
         inode(&path).unwrap()
     }
 
-    fn process(&self, pid: u32, comm: &str, args: &[&str], cgroups: &str) {
+    pub(super) fn process(&self, pid: u32, comm: &str, args: &[&str], cgroups: &str) {
         self.write(&format!("proc/{pid}/comm"), &format!("{comm}\n"));
         self.write(&format!("proc/{pid}/cmdline"), &(args.join("\0") + "\0"));
         self.write(&format!("proc/{pid}/cgroup"), cgroups);
@@ -48,18 +48,18 @@ impl Host {
         symlink(args.first().unwrap_or(&""), exe).unwrap();
     }
 
-    fn kill(&self, pid: u32) {
+    pub(super) fn kill(&self, pid: u32) {
         fs::remove_dir_all(self.path(&format!("proc/{pid}"))).unwrap();
     }
 
-    fn options(&self) -> Options {
+    pub(super) fn options(&self) -> Options {
         Options {
             root: self.root.path().to_owned(),
             ..Options::default()
         }
     }
 
-    fn identifier(&self) -> Identifier {
+    pub(super) fn identifier(&self) -> Identifier {
         Identifier::new(self.options())
     }
 }

@@ -103,12 +103,14 @@ impl End {
                 kind: WorkloadKind::Command,
                 node: "node".into(),
                 address: None,
+                pod: None,
             }),
             key: WorkloadKey(self.workload),
             backend: Backend(self.backend),
             shared_spans: self.shared,
             debug: false,
             sampler: Some(SamplerTag::Const(true)),
+            remote: None,
             peer_observed: false,
         }
     }

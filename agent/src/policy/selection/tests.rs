@@ -15,6 +15,7 @@ fn known(service: &str, origin: Origin) -> Known {
             kind: WorkloadKind::Command,
             node: "node".into(),
             address: None,
+            pod: None,
         }),
         origin,
     }

@@ -1,0 +1,110 @@
+//! Exchanges of pods.
+//!
+//! A pod is found by its cgroup, so nothing depends on where it listens: its
+//! address may be its node's (`hostNetwork`) or, by the time of its last
+//! records, another pod's.
+
+use std::sync::Arc;
+
+use super::decider::{NotTraced, destination, listener, route};
+use super::members::Members;
+use super::plan::{Plan, Policies, Selected};
+use crate::assemble::Began;
+use crate::identify::{Directory, Known, Peer, Pod};
+use crate::ledger::NotSelected;
+use crate::policy::Protocol;
+use crate::units::Side;
+
+/// What policies say about an exchange of a pod, and whether its peer's half
+/// is reported to the same backend.
+pub(super) fn of_pod(
+    members: &mut Members,
+    plan: &Plan,
+    policies: &Policies,
+    (known, pod): (&Known, &Pod),
+    began: &Began,
+) -> Result<(Arc<Selected>, bool), NotTraced> {
+    let selected = selected(members, policies, known, pod)?;
+    let route = route(&selected)?;
+    let (protocol, otherwise) = match began.side {
+        Side::Server => (inbound(&selected, began), NotSelected::NoInbound),
+        Side::Client => (
+            called(plan, policies, &selected, began),
+            NotSelected::UnknownDestination,
+        ),
+    };
+    // Nobody has tagged anything where Kuma is not; what somebody has tagged
+    // as something else is that.
+    let assumed =
+        plan.assume_http && matches!(protocol, None | Some(Protocol::Tcp | Protocol::Unknown));
+    match protocol {
+        _ if assumed => {}
+        Some(protocol) if protocol.is_traced() => {}
+        Some(_) => return Err(NotTraced::once(NotSelected::NotHttp)),
+        None => return Err(NotTraced::once(otherwise)),
+    }
+    let observed = began.side == Side::Server
+        && caller(plan, policies, began).is_some_and(|caller| {
+            caller.dataplane.mesh == selected.dataplane.mesh
+                && caller
+                    .route
+                    .as_ref()
+                    .is_some_and(|of| of.backend == route.backend)
+        });
+    Ok((selected, observed))
+}
+
+/// What policies say about a pod.
+pub(super) fn selected(
+    members: &mut Members,
+    policies: &Policies,
+    known: &Known,
+    pod: &Pod,
+) -> Result<Arc<Selected>, NotTraced> {
+    // `kuma.io/ignore`, or it is in no mesh.
+    let dataplane = pod.dataplane.as_ref();
+    let dataplane = dataplane.ok_or(NotTraced::forever(NotSelected::NoDataplane))?;
+    Ok(members.of_pod(policies, known.key, dataplane))
+}
+
+/// The protocol of the inbound at the port that was called, which is the
+/// container's own.
+fn inbound(selected: &Selected, began: &Began) -> Option<Protocol> {
+    let place = listener(selected, began.local?.port)?;
+    let inbound = selected.dataplane.inbounds.get(place)?;
+    Some(inbound.protocol)
+}
+
+/// The protocol of what was called: a Service by its cluster IP, else a pod,
+/// else what the Dataplane's outbounds say.
+fn called(plan: &Plan, policies: &Policies, caller: &Selected, began: &Began) -> Option<Protocol> {
+    let peer = began.peer?;
+    let service = plan
+        .directory
+        .as_ref()
+        .and_then(|directory| directory.service((peer.ip, peer.port).into()));
+    match service {
+        Some(service) if service.mesh == caller.dataplane.mesh => Some(service.protocol),
+        // A mesh ends at its border.
+        Some(_) => None,
+        None => destination(policies, caller, began),
+    }
+}
+
+/// What policies say about the caller: a pod by its own address. An address
+/// of a node is nobody's: its processes and any pod on its network share it.
+fn caller<'a>(plan: &Plan, policies: &'a Policies, began: &Began) -> Option<&'a Arc<Selected>> {
+    let peer = began.peer?;
+    match plan.directory.as_ref().and_then(|all| all.peer(peer.ip)) {
+        Some(Peer::Pod(pod)) => policies.of(pod.dataplane.as_ref()?),
+        Some(Peer::Node(_)) => None,
+        None => policies.at(peer.ip),
+    }
+}
+
+/// Where there are no policies: whether a caller's half is reported, which it
+/// is if it is a pod with an address of its own.
+pub(super) fn is_pod(directory: &Directory, began: &Began) -> bool {
+    let peer = began.peer.and_then(|peer| directory.peer(peer.ip));
+    matches!(peer, Some(Peer::Pod(_)))
+}
