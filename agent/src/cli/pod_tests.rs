@@ -292,13 +292,10 @@ impl Node {
 fn plan(pods: &BTreeMap<usize, Arc<Pod>>) -> Plan {
     let parsed = resources::parse("rules", RULES);
     assert!(!parsed.report.has_errors(), "{}", parsed.report);
-    let mut resources: Resources = parsed.resources.into_iter().collect();
+    let resources: Resources = parsed.resources.into_iter().collect();
     let mut directory = Directory::default();
     for pod in pods.values() {
         directory.insert_pod(Arc::clone(pod));
-        if let Some(dataplane) = &pod.dataplane {
-            resources.insert(Resource::Dataplane(Arc::clone(dataplane)));
-        }
     }
     let engine = Arc::new(Engine::new(Arc::new(resources)));
     let policies = Policies::new(engine, Default::default(), |_| {

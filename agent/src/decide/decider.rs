@@ -9,7 +9,7 @@ use super::pods;
 use crate::assemble::Began;
 use crate::identify::{Known, Origin, Workload, WorkloadKey, WorkloadKind};
 use crate::ledger::NotSelected;
-use crate::policy::{self, Outcome, OwnerVerdict, Protocol};
+use crate::policy::{self, Dataplane, Outcome, OwnerVerdict, Protocol};
 use crate::units::{MonoNanos, Side};
 
 /// Decides by a plan.
@@ -286,7 +286,7 @@ fn by_policy(
     })?;
     let protocol = match began.side {
         Side::Server => inbound
-            .or_else(|| listener(&selected, began.local?.port))
+            .or_else(|| listener(&selected.dataplane, began.local?.port))
             .and_then(|n| selected.dataplane.inbounds.get(n))
             .map(|inbound| inbound.protocol)
             .ok_or(NotTraced::once(NotSelected::NoInbound))?,
@@ -328,8 +328,8 @@ fn name(members: &mut Members, known: &Known, selected: &Selected) -> Arc<Worklo
 
 /// The inbound whose process listens at this port, whatever the address: one
 /// that listens on all of them is reached by others than the Dataplane says.
-pub(super) fn listener(selected: &Selected, port: u16) -> Option<usize> {
-    let mut listeners = selected.dataplane.listeners.iter();
+pub(super) fn listener(dataplane: &Dataplane, port: u16) -> Option<usize> {
+    let mut listeners = dataplane.listeners.iter();
     listeners.position(|listener| listener.service_port == port)
 }
 

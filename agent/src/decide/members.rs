@@ -25,6 +25,8 @@ const FRESH: u64 = 60_000_000_000;
 #[derive(Debug, Default)]
 pub(super) struct Members {
     known: HashMap<WorkloadKey, Member, FxBuildHasher>,
+    /// Callers of pods, by the Dataplane's address in memory, which each keeps.
+    peers: HashMap<usize, Arc<Selected>, FxBuildHasher>,
     /// The time that was told last.
     now: MonoNanos,
 }
@@ -112,6 +114,20 @@ impl Members {
         let selected = policies.select(dataplane);
         self.insert(key, Some(Arc::clone(&selected)), self.now);
         selected
+    }
+
+    /// What policies say about a pod that is a peer.
+    pub(super) fn of_peer(
+        &mut self,
+        policies: &Policies,
+        dataplane: &Arc<Dataplane>,
+    ) -> &Arc<Selected> {
+        if self.peers.len() >= MAX {
+            self.peers.clear();
+        }
+        let place = Arc::as_ptr(dataplane) as usize;
+        let selected = self.peers.entry(place);
+        selected.or_insert_with(|| policies.select(dataplane))
     }
 
     /// Whether what is true of one Dataplane of a workload need not be true of

@@ -8,7 +8,7 @@ use crate::config::resources;
 use crate::identify::{Directory, Known, Origin, Pod, PodUid, ServicePort};
 use crate::ledger::NotSelected;
 use crate::link::Backend;
-use crate::policy::{Dataplane, Engine, Protocol, Resources, Selection};
+use crate::policy::{Dataplane, Engine, Protocol, Resource, Resources, Selection};
 use crate::sample::Percentage;
 use crate::units::{MonoNanos, Side};
 use std::sync::Arc;
@@ -98,7 +98,11 @@ fn resources() -> Arc<Resources> {
 }
 
 fn policies(resources: &Arc<Resources>) -> Policies {
-    let engine = Arc::new(Engine::new(Arc::clone(resources)));
+    // Those of pods are in the directory alone.
+    let meshes = resources.meshes().cloned().map(Resource::Mesh);
+    let traces = resources.all_traffic_traces().cloned();
+    let rules = meshes.chain(traces.map(Resource::TrafficTrace)).collect();
+    let engine = Arc::new(Engine::new(Arc::new(rules)));
     Policies::new(engine, Default::default(), |backend| {
         let number = if &*backend.name == "main" { MAIN } else { OFF };
         Some(Route {
@@ -493,8 +497,10 @@ fn who_is_ignored_stays_so_until_something_else_is_true_of_it() {
 fn where_a_process_listens_is_remembered_from_plan_to_plan() {
     let resources = resources();
     let plan = || {
+        let engine = Arc::new(Engine::new(Arc::clone(&resources)));
+        let policies = Policies::new(engine, Default::default(), |_| None);
         Arc::new(Plan {
-            destinations: Destinations::Policies(policies(&resources)),
+            destinations: Destinations::Policies(policies),
             ..Plan::default()
         })
     };

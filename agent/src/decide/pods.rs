@@ -12,7 +12,7 @@ use super::plan::{Plan, Policies, Selected};
 use crate::assemble::Began;
 use crate::identify::{Directory, Known, Peer, Pod};
 use crate::ledger::NotSelected;
-use crate::policy::Protocol;
+use crate::policy::{Dataplane, Protocol};
 use crate::units::Side;
 
 /// What policies say about an exchange of a pod, and whether its peer's half
@@ -44,7 +44,7 @@ pub(super) fn of_pod(
         None => return Err(NotTraced::once(otherwise)),
     }
     let observed = began.side == Side::Server
-        && caller(plan, policies, began).is_some_and(|caller| {
+        && caller(members, plan, policies, began).is_some_and(|caller| {
             caller.dataplane.mesh == selected.dataplane.mesh
                 && caller
                     .route
@@ -70,33 +70,47 @@ pub(super) fn selected(
 /// The protocol of the inbound at the port that was called, which is the
 /// container's own.
 fn inbound(selected: &Selected, began: &Began) -> Option<Protocol> {
-    let place = listener(selected, began.local?.port)?;
-    let inbound = selected.dataplane.inbounds.get(place)?;
+    protocol_at(&selected.dataplane, began.local?.port)
+}
+
+fn protocol_at(dataplane: &Dataplane, port: u16) -> Option<Protocol> {
+    let inbound = dataplane.inbounds.get(listener(dataplane, port)?)?;
     Some(inbound.protocol)
 }
 
 /// The protocol of what was called: a Service by its cluster IP, else a pod,
-/// else what the Dataplane's outbounds say.
+/// else what Dataplanes that are no pods' say.
 fn called(plan: &Plan, policies: &Policies, caller: &Selected, began: &Began) -> Option<Protocol> {
     let peer = began.peer?;
-    let service = plan
-        .directory
-        .as_ref()
-        .and_then(|directory| directory.service((peer.ip, peer.port).into()));
-    match service {
-        Some(service) if service.mesh == caller.dataplane.mesh => Some(service.protocol),
+    let mesh = &caller.dataplane.mesh;
+    if let Some(directory) = &plan.directory {
         // A mesh ends at its border.
-        Some(_) => None,
-        None => destination(policies, caller, began),
+        if let Some(service) = directory.service((peer.ip, peer.port).into()) {
+            return (service.mesh == *mesh).then_some(service.protocol);
+        }
+        let pods = directory.pods_at(peer.ip).iter();
+        let dataplanes = pods.filter_map(|pod| pod.dataplane.as_ref());
+        let mut found = dataplanes
+            .filter(|dataplane| dataplane.mesh == *mesh)
+            .filter_map(|dataplane| protocol_at(dataplane, peer.port));
+        if let Some(protocol) = found.next() {
+            return Some(protocol);
+        }
     }
+    destination(policies, caller, began)
 }
 
 /// What policies say about the caller: a pod by its own address. An address
 /// of a node is nobody's: its processes and any pod on its network share it.
-fn caller<'a>(plan: &Plan, policies: &'a Policies, began: &Began) -> Option<&'a Arc<Selected>> {
+fn caller<'a>(
+    members: &'a mut Members,
+    plan: &Plan,
+    policies: &'a Policies,
+    began: &Began,
+) -> Option<&'a Arc<Selected>> {
     let peer = began.peer?;
     match plan.directory.as_ref().and_then(|all| all.peer(peer.ip)) {
-        Some(Peer::Pod(pod)) => policies.of(pod.dataplane.as_ref()?),
+        Some(Peer::Pod(pod)) => Some(members.of_peer(policies, pod.dataplane.as_ref()?)),
         Some(Peer::Node(_)) => None,
         None => policies.at(peer.ip),
     }

@@ -19,6 +19,8 @@ pub struct Directory {
     pods: HashMap<PodUid, Arc<Pod>>,
     by_ip: HashMap<IpAddr, Peer, FxBuildHasher>,
     services: HashMap<SocketAddr, Arc<ServicePort>, FxBuildHasher>,
+    /// Pods on the network of their node, by its addresses.
+    on_network: HashMap<IpAddr, Vec<Arc<Pod>>, FxBuildHasher>,
     /// Containers of this node, by the runtime's id.
     containers: HashMap<Arc<str>, Arc<Pod>>,
     /// Whether the first list of pods is complete, so that what is not here
@@ -103,6 +105,10 @@ impl Directory {
         for (id, _) in &pod.containers {
             self.containers.insert(Arc::clone(id), Arc::clone(&pod));
         }
+        for ip in pod.ips.iter().filter(|_| pod.host_network) {
+            let pods = self.on_network.entry(*ip).or_default();
+            pods.push(Arc::clone(&pod));
+        }
         self.pods.insert(pod.uid.clone(), pod);
     }
 
@@ -113,6 +119,14 @@ impl Directory {
             let is_its = |of: &Arc<Pod>| of.uid == *uid;
             if self.containers.get(id).is_some_and(is_its) {
                 self.containers.remove(id);
+            }
+        }
+        for ip in pod.ips.iter().filter(|_| pod.host_network) {
+            if let Some(pods) = self.on_network.get_mut(ip) {
+                pods.retain(|of| of.uid != *uid);
+                if pods.is_empty() {
+                    self.on_network.remove(ip);
+                }
             }
         }
         Some(pod)
@@ -160,6 +174,19 @@ impl Directory {
         (!name.is_empty()).then_some(name)
     }
 
+    /// The pods that may be called at this address: the one that has it, or
+    /// those on the network of the node that has it.
+    #[must_use]
+    pub fn pods_at(&self, ip: IpAddr) -> &[Arc<Pod>] {
+        match self.peer(ip) {
+            Some(Peer::Pod(pod)) => std::slice::from_ref(pod),
+            _ => self
+                .on_network
+                .get(&ip.to_canonical())
+                .map_or(&[], Vec::as_slice),
+        }
+    }
+
     /// The Service at this address.
     #[must_use]
     pub fn service(&self, at: SocketAddr) -> Option<&Arc<ServicePort>> {
@@ -185,6 +212,66 @@ impl Pod {
         match of_dataplane {
             Some(service) => Arc::clone(service),
             None => format!("{}.{}", self.name, self.namespace).into(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn pod(uid: u8, (host_network, ip, container): (bool, u8, u8)) -> Arc<Pod> {
+        Arc::new(Pod {
+            uid: PodUid(format!("uid-{uid}").into()),
+            name: "web-1".into(),
+            namespace: "shop".into(),
+            node: None,
+            ips: vec![[10, 0, 0, ip].into()],
+            host_network,
+            containers: vec![(format!("id-{container}").into(), "app".into())],
+            dataplane: None,
+        })
+    }
+
+    proptest! {
+        /// Pods that are set, changed and taken out leave what there would be
+        /// if those that are left alone had ever been there.
+        #[test]
+        fn what_is_found_is_of_the_pods_that_are_there(
+            steps in prop::collection::vec((0_u8..5, prop::option::of(any::<(bool, u8, u8)>())), 0..40),
+        ) {
+            let mut directory = Directory::default();
+            let mut there = std::collections::BTreeMap::new();
+            for (uid, change) in steps {
+                match change {
+                    // No two containers have one id.
+                    Some((host_network, ip, container)) => {
+                        let pod = pod(uid, (host_network, ip % 4, uid * 50 + container % 2));
+                        directory.set_pod(Arc::clone(&pod));
+                        there.insert(uid, pod);
+                    }
+                    None => {
+                        let uid_of = PodUid(format!("uid-{uid}").into());
+                        prop_assert_eq!(directory.remove_pod(&uid_of), there.remove(&uid));
+                    }
+                }
+            }
+            prop_assert_eq!(directory.pods().count(), there.len());
+            prop_assert_eq!(directory.containers.len(), there.len());
+            for pod in there.values() {
+                prop_assert_eq!(directory.pod(&pod.uid), Some(pod));
+                prop_assert_eq!(directory.pod_of(&pod.containers[0].0), Some(pod));
+            }
+            for ip in 0..4 {
+                let ip = IpAddr::from([10, 0, 0, ip]);
+                let found: std::collections::BTreeSet<_> =
+                    directory.pods_at(ip).iter().map(|pod| &pod.uid).collect();
+                let on_it = there.values().filter(|pod| pod.host_network && pod.ips[0] == ip);
+                prop_assert_eq!(found, on_it.map(|pod| &pod.uid).collect());
+            }
+            prop_assert!(directory.on_network.values().all(|pods| !pods.is_empty()));
         }
     }
 }
