@@ -126,6 +126,21 @@ impl Cluster {
         self.kind_mut(kind).is_refused = true;
     }
 
+    /// The API no longer has a kind, and so none of its objects.
+    pub fn withdraw<K: Kept>(&mut self) {
+        self.apply(Event::<K>::Init);
+        self.apply(Event::<K>::InitDone);
+        let state = self.kind_mut(K::KIND);
+        state.is_synced = false;
+        state.is_refused = true;
+    }
+
+    /// Whether a complete list of a kind has come.
+    #[must_use]
+    pub fn is_synced(&self, kind: Kind) -> bool {
+        self.kind(kind).is_synced
+    }
+
     /// Whether every kind has been listed or refused, and pods have been
     /// listed.
     #[must_use]
