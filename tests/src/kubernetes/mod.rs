@@ -3,7 +3,10 @@
 mod cluster;
 mod crds;
 mod install;
+mod relay;
 mod server;
+mod watcher;
+mod watches;
 
 use std::path::Path;
 
@@ -17,4 +20,5 @@ pub fn run(report: &mut Report, nodespan: &Path, cluster: &Cluster, out: &Path) 
     crds::run(report, nodespan, cluster, out);
     install::examples(report, cluster, out);
     server::run(report, cluster, out);
+    watches::run(report, cluster, out);
 }
