@@ -2,7 +2,6 @@
 
 use kube_client::Error as ClientError;
 use kube_client::core::Status;
-use kube_runtime::watcher::Error;
 
 /// Why a list or a watch failed: a label of metrics.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -61,17 +60,6 @@ impl Failure {
     }
 
     /// Of an error, and what it says.
-    pub(super) fn of(error: &Error) -> (Self, String) {
-        match error {
-            Error::InitialListFailed(error)
-            | Error::WatchStartFailed(error)
-            | Error::WatchFailed(error) => Self::of_client(error),
-            Error::WatchError(status) => Self::of_status(status),
-            Error::NoResourceVersion => (Self::Malformed, error.to_string()),
-        }
-    }
-
-    /// The same of the client's.
     pub(super) fn of_client(error: &ClientError) -> (Self, String) {
         match error {
             ClientError::Api(status) => Self::of_status(status),
@@ -82,7 +70,8 @@ impl Failure {
         }
     }
 
-    fn of_status(status: &Status) -> (Self, String) {
+    /// The same of what the API says.
+    pub(super) fn of_status(status: &Status) -> (Self, String) {
         // 504 with this cause says that the version is of the future: etcd has
         // been restored from a backup (`NewTimeoutError`,
         // `apiserver/pkg/storage/errors.go`).
@@ -100,8 +89,7 @@ impl Failure {
         (failure, status.message.clone())
     }
 
-    /// Whether a watch must begin with a new list. `kube`'s does so itself
-    /// after a 410 within a watch, but not after one in place of it.
+    /// Whether a watch must begin with a new list.
     pub(super) const fn begins_anew(self) -> bool {
         matches!(self, Self::Expired | Self::Absent | Self::Malformed)
     }
@@ -143,8 +131,9 @@ mod tests {
                 message: "why".to_owned(),
                 ..Status::default()
             };
-            let error = Error::WatchStartFailed(ClientError::Api(Box::new(status)));
-            assert_eq!(Failure::of(&error), (expected, "why".to_owned()), "{code}");
+            let error = ClientError::Api(Box::new(status));
+            let told = Failure::of_client(&error);
+            assert_eq!(told, (expected, "why".to_owned()), "{code}");
         }
         for (place, failure) in Failure::ALL.into_iter().enumerate() {
             assert_eq!(failure.index(), place);
@@ -158,7 +147,7 @@ mod tests {
             "details": {"causes": [{"reason": "ResourceVersionTooLarge",
             "message": "Too large resource version"}], "retryAfterSeconds": 1}}"#;
         let status: Status = serde_json::from_str(text).unwrap();
-        let (failure, _) = Failure::of(&Error::WatchError(Box::new(status)));
+        let (failure, _) = Failure::of_status(&status);
         assert_eq!(failure, Failure::Expired);
         assert!(failure.begins_anew());
     }

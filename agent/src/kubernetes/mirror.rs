@@ -7,8 +7,7 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 use serde_json::{Value, json};
 use tokio::sync::watch;
 
-use super::Event;
-use super::cluster::{Cluster, Generation, Kept, Notice, Options};
+use super::cluster::{Cluster, Event, Generation, Kept, Notice, Options};
 use super::failure::Failure;
 use super::kind::Kind;
 use super::notices::{Outcome, Sent};
@@ -116,13 +115,6 @@ impl Mirror {
             Event::InitApply(_) => {}
             Event::Apply(_) | Event::Delete(_) => report.events += 1,
         }
-        // Beginning is not succeeding.
-        let succeeded = !matches!(event, Event::Init);
-        if succeeded && let Some((_, since, _)) = report.failing.take() {
-            let seconds = since.elapsed().as_secs();
-            let kind = K::KIND.plural();
-            tracing::info!("{kind} are watched again, after {seconds} s");
-        }
         // What a list has is told when it is whole.
         let tells = !matches!(event, Event::Init | Event::InitApply(_));
         state.cluster.apply(event);
@@ -132,6 +124,18 @@ impl Mirror {
         drop(state);
         if tells {
             self.changed.send_modify(|version| *version += 1);
+        }
+    }
+
+    /// The API has taken a watch, or said that it is still there.
+    pub(super) fn heard(&self, kind: Kind) {
+        let mut state = self.lock();
+        let report = state.report(kind);
+        report.last_event = now();
+        if let Some((_, since, _)) = report.failing.take() {
+            let seconds = since.elapsed().as_secs();
+            let kind = kind.plural();
+            tracing::info!("{kind} are watched again, after {seconds} s");
         }
     }
 

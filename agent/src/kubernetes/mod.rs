@@ -18,10 +18,9 @@ pub mod objects;
 mod testing;
 mod watch;
 
-pub use cluster::{Cluster, Generation, Kept, Notice, Options, Refusal};
+pub use cluster::{Cluster, Event, Generation, Kept, Notice, Options, Refusal};
 pub use failure::Failure;
 pub use kind::{Kind, RULES, Rule};
-pub use kube_runtime::watcher::Event;
 pub use mirror::Mirror;
 pub use notices::{Notices, Outcome};
 pub use objects::Watched;

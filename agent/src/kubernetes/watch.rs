@@ -7,15 +7,14 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::StreamExt as _;
+use futures_util::{StreamExt as _, TryStreamExt as _};
+use kube_client::api::{ListParams, WatchEvent, WatchParams};
 use kube_client::config::{KubeConfigOptions, Kubeconfig};
-use kube_client::{Api, Client, Config};
-use kube_runtime::watcher;
+use kube_client::{Api, Client, Config, ResourceExt as _};
 use tokio::task::{JoinSet, yield_now};
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep, timeout};
 
-use super::Event;
-use super::cluster::Kept;
+use super::cluster::{Event, Kept};
 use super::failure::Failure;
 use super::mirror::Mirror;
 use super::objects::{EndpointSlice, Mesh, Namespace, Node, Pod, Service, TrafficTrace};
@@ -75,6 +74,10 @@ pub struct Timing {
     pub refused: Duration,
     /// Objects in a page of a list.
     pub page: u32,
+    /// How long an answer's head, or a page, may take.
+    pub answer: Duration,
+    /// How long a watch may be silent: the API says something every minute.
+    pub silence: Duration,
 }
 
 impl Default for Timing {
@@ -84,6 +87,8 @@ impl Default for Timing {
             most: Duration::from_secs(30),
             refused: Duration::from_secs(30),
             page: 250,
+            answer: Duration::from_secs(60),
+            silence: Duration::from_secs(150),
         }
     }
 }
@@ -103,35 +108,134 @@ pub fn start(client: &Client, mirror: &Arc<Mirror>, timing: Timing) -> JoinSet<(
 }
 
 /// Objects that are taken in at one go; between them others have their turn.
-const AT_ONCE: u32 = 64;
+const AT_ONCE: usize = 64;
+/// The API ends a watch after this time, and one of it is begun where it ended.
+const LENGTH: u32 = 290;
+/// A watch that ends sooner, without a word, has not worked.
+const SHORT: Duration = Duration::from_secs(1);
+
+/// Why a watch does not go on, and what was said.
+type Failed = (Failure, String);
 
 async fn follow<K: Kept>(client: Client, mirror: Arc<Mirror>, timing: Timing) {
-    let config = watcher::Config::default().page_size(timing.page);
-    let mut failures = 0;
+    let mut watch = Watch {
+        api: Api::<K>::all(client),
+        mirror,
+        timing,
+        version: None,
+        failures: 0,
+    };
     loop {
-        let api = Api::<K>::all(client.clone());
-        let mut events = pin!(watcher(api, config.clone()));
-        let mut taken = 0_u32;
-        while let Some(event) = events.next().await {
-            let (failure, said) = match event {
-                Ok(event) => {
-                    if !matches!(event, Event::Init) {
-                        failures = 0;
-                    }
-                    mirror.take(event);
-                    taken = taken.wrapping_add(1);
-                    if taken.is_multiple_of(AT_ONCE) {
-                        yield_now().await;
-                    }
-                    continue;
-                }
-                Err(error) => Failure::of(&error),
+        let Err((failure, said)) = watch.round().await else {
+            continue;
+        };
+        watch.mirror.failed::<K>(failure, &said);
+        if failure.begins_anew() {
+            watch.version = None;
+        }
+        sleep(pause(timing, watch.failures, failure)).await;
+        watch.failures = watch.failures.saturating_add(1);
+    }
+}
+
+/// A watch of a kind. `kube-runtime` has such a thing, which does not tell when
+/// the API has taken a watch, so nobody could say whether it works; and it goes
+/// on asking for a version of which the API has said in its answer's head that
+/// it is gone.
+struct Watch<K> {
+    api: Api<K>,
+    mirror: Arc<Mirror>,
+    timing: Timing,
+    /// What is known is of this version; nothing is without.
+    version: Option<String>,
+    /// Since something worked.
+    failures: u32,
+}
+
+impl<K: Kept> Watch<K> {
+    /// Lists everything if need be, and watches until the API ends it.
+    async fn round(&mut self) -> Result<(), Failed> {
+        let version = match &self.version {
+            Some(version) => version.clone(),
+            None => self.list().await?,
+        };
+        let params = WatchParams {
+            bookmarks: true,
+            timeout: Some(LENGTH),
+            ..WatchParams::default()
+        };
+        let events = self.in_time(self.api.watch(&params, &version)).await?;
+        let mut events = pin!(events.map_err(|error| Failure::of_client(&error)));
+        self.mirror.heard(K::KIND);
+        let (mut taken, began) = (0, Instant::now());
+        loop {
+            let Ok(next) = timeout(self.timing.silence, events.next()).await else {
+                let said = format!("nothing has come for {:?}", self.timing.silence);
+                return Err((Failure::Away, said));
             };
-            mirror.failed::<K>(failure, &said);
-            sleep(pause(timing, failures, failure)).await;
-            failures = failures.saturating_add(1);
-            if failure.begins_anew() {
-                break;
+            let Some(event) = next else { break };
+            match event? {
+                WatchEvent::Added(object) | WatchEvent::Modified(object) => {
+                    self.version = object.resource_version();
+                    self.mirror.take(Event::Apply(object));
+                }
+                WatchEvent::Deleted(object) => {
+                    self.version = object.resource_version();
+                    self.mirror.take(Event::Delete(object));
+                }
+                WatchEvent::Bookmark(bookmark) => {
+                    self.version = Some(bookmark.metadata.resource_version);
+                    self.mirror.heard(K::KIND);
+                }
+                WatchEvent::Error(status) => return Err(Failure::of_status(&status)),
+            }
+            self.failures = 0;
+            taken += 1;
+            if taken % AT_ONCE == 0 {
+                yield_now().await;
+            }
+        }
+        if taken == 0 && began.elapsed() < SHORT {
+            return Err((Failure::Away, "the watch ended at once".to_owned()));
+        }
+        Ok(())
+    }
+
+    /// Lists everything, page by page; its version.
+    async fn list(&mut self) -> Result<String, Failed> {
+        self.mirror.take(Event::<K>::Init);
+        let mut params = ListParams::default().limit(self.timing.page);
+        let version = loop {
+            let page = self.in_time(self.api.list(&params)).await?;
+            for (place, object) in page.items.into_iter().enumerate() {
+                self.mirror.take(Event::InitApply(object));
+                if place % AT_ONCE == AT_ONCE - 1 {
+                    yield_now().await;
+                }
+            }
+            match page.metadata.continue_.filter(|more| !more.is_empty()) {
+                Some(more) => params.continue_token = Some(more),
+                None => break page.metadata.resource_version,
+            }
+        };
+        let Some(version) = version.filter(|version| !version.is_empty()) else {
+            let said = "a list without a resourceVersion".to_owned();
+            return Err((Failure::Malformed, said));
+        };
+        self.mirror.take(Event::<K>::InitDone);
+        self.version = Some(version.clone());
+        Ok(version)
+    }
+
+    async fn in_time<T>(
+        &self,
+        asked: impl Future<Output = kube_client::Result<T>>,
+    ) -> Result<T, Failed> {
+        match timeout(self.timing.answer, asked).await {
+            Ok(answer) => answer.map_err(|error| Failure::of_client(&error)),
+            Err(_elapsed) => {
+                let said = format!("no answer within {:?}", self.timing.answer);
+                Err((Failure::Away, said))
             }
         }
     }

@@ -26,6 +26,8 @@ const TIMING: Timing = Timing {
     most: Duration::from_secs(2),
     refused: Duration::from_secs(1),
     page: 3,
+    answer: Duration::from_secs(20),
+    silence: Duration::from_secs(150),
 };
 
 /// Whatever is waited for is there by then.

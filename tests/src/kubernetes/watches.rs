@@ -53,8 +53,10 @@ impl Scene<'_> {
     }
 
     fn delete(&self, what: &str) -> Result<()> {
-        let words = ["delete", what, "-n", NAMESPACE, "--now", "--wait=false"];
-        self.cluster.run(&words).map(drop)
+        // No kubelet says that a pod has ended.
+        let at_once = ["--grace-period=0", "--force"];
+        let words = ["delete", what, "-n", NAMESPACE];
+        self.cluster.run(&[&words[..], &at_once].concat()).map(drop)
     }
 
     fn uid(&self, what: &str) -> Result<String> {

@@ -20,7 +20,6 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use hashbrown::{HashMap, HashSet};
-use kube_runtime::watcher::Event;
 
 pub use policies::{Notice, Refusal};
 
@@ -33,6 +32,21 @@ use super::kind::Kind;
 use super::objects::{self, Watched};
 use crate::identify::Directory;
 use crate::policy::Resources;
+
+/// What a watch of a kind brings.
+#[derive(Clone, Debug)]
+pub enum Event<K> {
+    /// A list begins. What is known stays until it is complete.
+    Init,
+    /// An object of the list.
+    InitApply(K),
+    /// The list is complete: what was not in it is gone.
+    InitDone,
+    /// An object is new, or another than it was.
+    Apply(K),
+    /// An object is gone.
+    Delete(K),
+}
 
 /// What does not come from the API.
 #[derive(Clone, Debug, Default)]
