@@ -6,10 +6,12 @@
 pub mod args;
 mod backends;
 mod check;
+mod cluster;
 mod events;
 mod exits;
 mod explain;
 mod install;
+mod kubernetes;
 mod live;
 mod load;
 mod notes;
@@ -92,6 +94,9 @@ pub enum RunError {
     /// The resource API cannot be served.
     #[error(transparent)]
     Api(#[from] admin::api::ApiError),
+    /// No Kubernetes API can be asked.
+    #[error(transparent)]
+    Kubernetes(#[from] crate::kubernetes::ApiError),
     /// A thread of the pipeline is no more.
     #[error("the thread {name} ended by a panic; what it held is lost")]
     Panicked {
