@@ -302,6 +302,13 @@ impl Mirror {
         ]
     }
 
+    /// Changes what is known.
+    #[cfg(test)]
+    pub(crate) fn change(&self, change: impl FnOnce(&mut Cluster)) {
+        change(&mut self.lock().cluster);
+        self.changed.send_modify(|version| *version += 1);
+    }
+
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -15,7 +15,7 @@ mod mirror;
 mod notices;
 pub mod objects;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 mod watch;
 
 pub use cluster::{Cluster, Event, Generation, Kept, Notice, Options, Refusal};
