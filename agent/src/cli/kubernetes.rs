@@ -63,12 +63,11 @@ impl Cluster {
             node,
         } = self;
         let changes = mirror.changes();
-        let tasks = start(&client, &mirror, Timing::default());
         Watched {
+            tasks: start(&client, &mirror, Timing::default()),
             notices: Notices::start(client, &mirror, node),
             changes,
             mirror,
-            _tasks: tasks,
             due: None,
             last: None,
             refused: None,
@@ -87,7 +86,7 @@ pub(super) struct Watched {
     mirror: Arc<Mirror>,
     changes: Receiver<u64>,
     notices: Notices,
-    _tasks: JoinSet<()>,
+    tasks: JoinSet<()>,
     /// When the next generation is taken.
     due: Option<Instant>,
     last: Option<Instant>,
@@ -133,7 +132,10 @@ impl Watched {
     }
 
     /// Shows how its watches fare.
-    pub(super) fn show(&self, view: &View) {
+    pub(super) fn show(&mut self, view: &View) {
+        while let Some(ended) = self.tasks.try_join_next() {
+            tracing::error!("a watch of the cluster has ended: {ended:?}");
+        }
         let mut status = self.mirror.status();
         if let (Value::Object(status), Some(refused)) = (&mut status, &self.refused) {
             status.insert("not_in_force".to_owned(), json!(refused));

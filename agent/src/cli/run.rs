@@ -246,7 +246,7 @@ impl Supervisor<'_> {
                 _ = ticks.tick() => {
                     self.account();
                     self.show_workloads();
-                    if let Some(cluster) = &self.cluster {
+                    if let Some(cluster) = &mut self.cluster {
                         cluster.show(self.view);
                     }
                     rounds += 1;

@@ -14,7 +14,7 @@ use rustc_hash::FxBuildHasher;
 use crate::policy::{Dataplane, Protocol};
 
 /// All that is known of a cluster at one time.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Directory {
     pods: HashMap<PodUid, Arc<Pod>>,
     by_ip: HashMap<IpAddr, Peer, FxBuildHasher>,

@@ -47,6 +47,14 @@ struct Report {
     told: Vec<(String, String)>,
 }
 
+impl Report {
+    /// Why it does not work; that there is no such kind is nothing wrong.
+    fn failing(&self) -> Option<&(Failure, Instant, String)> {
+        let failing = self.failing.as_ref();
+        failing.filter(|(why, ..)| (self.phase, *why) != (Phase::Absent, Failure::Absent))
+    }
+}
+
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum Phase {
     #[default]
@@ -257,7 +265,7 @@ impl Mirror {
             Family::gauge(
                 "kubernetes_failing",
                 "Whether the watch of the kind does not work now; what was known stays.",
-                each(&|_, report| u64::from(report.failing.is_some())),
+                each(&|_, report| u64::from(report.failing().is_some())),
             ),
             Family::gauge(
                 "kubernetes_objects",
