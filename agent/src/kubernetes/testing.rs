@@ -104,7 +104,7 @@ pub(crate) fn pod(name: &str, labels: Value) -> Value {
             "phase": "Running",
             "podIP": "10.0.0.1",
             "podIPs": [{"ip": "10.0.0.1"}],
-            "containerStatuses": [{"name": "app", "containerID": "containerd://abc"}],
+            "containerStatuses": [{"name": "app", "containerID": format!("containerd://{name}-id")}],
         },
     })
 }

@@ -87,7 +87,7 @@ fn containers_are_those_of_this_node() {
             .map(|(id, name)| format!("{id} {name}"))
             .collect::<Vec<_>>()
     };
-    assert_eq!(names(&here.containers), ["abc app", "1 init"]);
+    assert_eq!(names(&here.containers), ["here-id app", "1 init"]);
     assert!(known(&mut cluster, "there").unwrap().containers.is_empty());
 }
 
