@@ -192,8 +192,9 @@ fn runtime() -> Result<tokio::runtime::Runtime, RunError> {
 
 fn log_to_stderr(verbose: u8) {
     let level = match verbose {
-        0 => "nodespan=info,warn",
-        1 => "nodespan=debug,info",
+        // What fails in a client is told by the room that asked.
+        0 => "nodespan=info,warn,kube_client=off",
+        1 => "nodespan=debug,info,kube_client=off",
         _ => "trace",
     };
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_unset| EnvFilter::new(level));

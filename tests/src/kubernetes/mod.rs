@@ -3,6 +3,7 @@
 mod cluster;
 mod crds;
 mod install;
+mod node;
 mod relay;
 mod server;
 mod watcher;
@@ -13,6 +14,7 @@ use std::path::Path;
 use crate::report::Report;
 
 pub use cluster::Cluster;
+pub use node::run as run_node;
 
 /// Runs all checks. The later ones stand on what the earlier ones have applied.
 pub fn run(report: &mut Report, nodespan: &Path, cluster: &Cluster, out: &Path) {

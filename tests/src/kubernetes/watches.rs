@@ -14,17 +14,22 @@ use nodespan::policy::{Kind as PolicyKind, Protocol, Resource, ResourceKey};
 use serde_json::{Value, json};
 
 use super::Cluster;
+use super::node::container;
 use super::relay::Relay;
 use super::watcher::Watcher;
 use crate::report::{Report, Verdict};
 
-const NAMESPACE: &str = "watched";
-const NODE: &str = "node-w";
+const MESH: &str = include_str!("../../data/seeds/mesh-kubernetes.yaml");
+const TRACE: &str = include_str!("../../data/seeds/traffic-trace-kubernetes.yaml");
+
+pub(super) const NAMESPACE: &str = "watched";
+pub(super) const NODE: &str = "node-w";
 
 pub(super) fn run(report: &mut Report, cluster: &Cluster, out: &Path) {
     let scene = Scene { cluster, out };
     report.check("watches/changes", || scene.changes());
     report.check("watches/policies", || scene.policies());
+    report.check("watches/seeds", || scene.seeds());
     report.check("watches/events", || scene.events());
     report.check("watches/away", || scene.away());
     report.check("watches/expired", || scene.expired());
@@ -32,18 +37,19 @@ pub(super) fn run(report: &mut Report, cluster: &Cluster, out: &Path) {
     report.check("watches/crds-later", || scene.crds_later());
 }
 
-struct Scene<'a> {
-    cluster: &'a Cluster,
-    out: &'a Path,
+/// What the checks make in the namespace `watched`.
+pub(super) struct Scene<'a> {
+    pub(super) cluster: &'a Cluster,
+    pub(super) out: &'a Path,
 }
 
 impl Scene<'_> {
     /// A kubeconfig of the agent's account.
-    fn account(&self) -> Result<PathBuf> {
+    pub(super) fn account(&self) -> Result<PathBuf> {
         self.cluster.account(self.out, "nodespan", "nodespan")
     }
 
-    fn apply(&self, value: &Value) -> Result<()> {
+    pub(super) fn apply(&self, value: &Value) -> Result<()> {
         let name = value["metadata"]["name"].as_str().context("no name")?;
         let kind = value["kind"].as_str().context("no kind")?;
         let name = format!("watched-{kind}-{name}");
@@ -52,21 +58,21 @@ impl Scene<'_> {
         Ok(())
     }
 
-    fn delete(&self, what: &str) -> Result<()> {
+    pub(super) fn delete(&self, what: &str) -> Result<()> {
         // No kubelet says that a pod has ended.
         let at_once = ["--grace-period=0", "--force"];
         let words = ["delete", what, "-n", NAMESPACE];
         self.cluster.run(&[&words[..], &at_once].concat()).map(drop)
     }
 
-    fn uid(&self, what: &str) -> Result<String> {
+    pub(super) fn uid(&self, what: &str) -> Result<String> {
         let value = self.cluster.get(&[what, "-n", NAMESPACE])?;
         let uid = value["metadata"]["uid"].as_str().context("no uid")?;
         Ok(uid.to_owned())
     }
 
     /// A pod that runs, as a kubelet says it; its UID.
-    fn pod(&self, name: &str, app: &str, ip: &str) -> Result<String> {
+    pub(super) fn pod(&self, name: &str, app: &str, ip: &str) -> Result<String> {
         self.apply(&json!({
             "apiVersion": "v1",
             "kind": "Pod",
@@ -86,7 +92,7 @@ impl Scene<'_> {
             "podIPs": [{"ip": ip}],
             "containerStatuses": [{
                 "name": "app", "image": "app", "imageID": "", "ready": true, "restartCount": 0,
-                "containerID": format!("containerd://{name}-id"),
+                "containerID": format!("containerd://{}", container(name)),
             }],
         }});
         self.cluster.run(&[
@@ -101,7 +107,7 @@ impl Scene<'_> {
         self.uid(&format!("pod/{name}"))
     }
 
-    fn service(&self, name: &str, app: &str) -> Result<()> {
+    pub(super) fn service(&self, name: &str, app: &str) -> Result<()> {
         self.apply(&json!({
             "apiVersion": "v1",
             "kind": "Service",
@@ -123,7 +129,10 @@ impl Scene<'_> {
             .pod(&early)
             .context("the pod of before is not there")?;
         let (id, name) = pod.containers.first().context("no container")?;
-        ensure!((&**id, &**name) == ("early-id", "app"), "{id} {name}");
+        ensure!(
+            **id == *container("early") && &**name == "app",
+            "{id} {name}"
+        );
 
         let late = self.pod("late", "web", "10.50.0.2")?;
         let name = |watcher: &Watcher| watcher.service(&late);
@@ -299,6 +308,24 @@ impl Scene<'_> {
                 .resource(&key(PolicyKind::Mesh, "watched"))
                 .is_none()
         })?;
+        Ok(Verdict::Passed)
+    }
+
+    /// The examples of the document that the project started from are in force
+    /// as they are.
+    fn seeds(&self) -> Result<Verdict> {
+        self.cluster.apply(self.out, "seed-mesh", MESH, &[])?;
+        self.cluster.apply(self.out, "seed-trace", TRACE, &[])?;
+        let watcher = Watcher::start(&self.account()?, NODE)?;
+        watcher.until("everything is listed", Watcher::is_synced)?;
+        let resources = watcher.mirror.generation().resources;
+        let resources = resources.context("no resources")?;
+        let mesh = resources.mesh("default").context("no Mesh")?;
+        let mut traces = resources.traffic_traces("default");
+        let trace = traces.find(|trace| &*trace.name == "trace-all-traffic");
+        let trace = trace.context("no policy")?;
+        let backend = mesh.backend(trace.backend.as_deref());
+        ensure!(backend.is_some(), "{trace:?} has no backend in {mesh:?}");
         Ok(Verdict::Passed)
     }
 
