@@ -169,11 +169,11 @@ impl<K: Kept> Watch<K> {
         self.mirror.heard(K::KIND);
         let (mut taken, began) = (0, Instant::now());
         loop {
-            let Ok(next) = timeout(self.timing.silence, events.next()).await else {
-                let said = format!("nothing has come for {:?}", self.timing.silence);
-                return Err((Failure::Away, said));
+            // A silent one may be dead, or the API one that has nothing to say:
+            // asking again tells which.
+            let Ok(Some(event)) = timeout(self.timing.silence, events.next()).await else {
+                break;
             };
-            let Some(event) = next else { break };
             match event? {
                 WatchEvent::Added(object) | WatchEvent::Modified(object) => {
                     self.version = object.resource_version();
