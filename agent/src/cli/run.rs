@@ -178,7 +178,10 @@ fn typed(args: &RunArgs) -> Result<Typed, PlanError> {
         units: globs("--unit", &args.units)?,
         containers: globs("--container", &args.containers)?,
         kubernetes: args.kubernetes,
-        node: std::env::var("NODE_NAME").ok().filter(|name| !name.is_empty()).map(Into::into),
+        node: std::env::var("NODE_NAME")
+            .ok()
+            .filter(|name| !name.is_empty())
+            .map(Into::into),
         ..Typed::default()
     })
 }

@@ -264,7 +264,7 @@ impl Pod {
         port: u16,
         ip: &str,
     ) -> Result<Self> {
-        let uid = scene.pod(name, app, ip)?;
+        let uid = scene.pod_at(name, app, ip, port)?;
         let dashed = uid.replace('-', "_");
         // The id that the API says is of this form in a real cluster, too.
         let cgroup = Path::new(CGROUPS).join(format!(

@@ -72,7 +72,12 @@ impl Scene<'_> {
     }
 
     /// A pod that runs, as a kubelet says it; its UID.
-    pub(super) fn pod(&self, name: &str, app: &str, ip: &str) -> Result<String> {
+    fn pod(&self, name: &str, app: &str, ip: &str) -> Result<String> {
+        self.pod_at(name, app, ip, 8080)
+    }
+
+    /// The same, with the port at which it serves.
+    pub(super) fn pod_at(&self, name: &str, app: &str, ip: &str, port: u16) -> Result<String> {
         self.apply(&json!({
             "apiVersion": "v1",
             "kind": "Pod",
@@ -82,7 +87,7 @@ impl Scene<'_> {
                 "terminationGracePeriodSeconds": 0,
                 "containers": [{
                     "name": "app", "image": "app",
-                    "ports": [{"name": "web", "containerPort": 8080}],
+                    "ports": [{"name": "web", "containerPort": port}],
                 }],
             },
         }))?;

@@ -99,6 +99,7 @@ pub(super) const SUITES: &[Suite] = &[
         binary: "node-suite",
         place: Place::OneGuest(Kernel::V6_12),
         kubernetes: true,
+        arguments: &[],
     },
 ];
 
