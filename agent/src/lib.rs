@@ -13,6 +13,7 @@ pub mod decide;
 pub mod export;
 pub mod http;
 pub mod identify;
+pub mod kubernetes;
 pub mod ledger;
 pub mod link;
 mod nearest;

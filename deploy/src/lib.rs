@@ -238,5 +238,14 @@ mod tests {
             }
         }
         assert!(names > 10);
+        let source = include_str!("../../agent/src/kubernetes/mirror.rs");
+        let literals = source.split('"').skip(1).step_by(2);
+        let of_metrics = literals.filter(|literal| literal.starts_with("kubernetes_"));
+        let mut names = 0;
+        for literal in of_metrics {
+            names += 1;
+            assert!(README.contains(&format!("nodespan_{literal}")), "{literal}");
+        }
+        assert!(names >= 10);
     }
 }

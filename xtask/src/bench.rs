@@ -25,6 +25,7 @@ use crate::{
     workspace::Workspace,
 };
 
+mod cluster;
 mod encoders;
 mod figures;
 mod guest;
@@ -83,7 +84,8 @@ impl Bench {
         };
         let policy = policy::measure(&workspace);
         let report = report::Report::new(self.kernel, self.quick, instructions, latencies, policy)?
-            .with_encoders(encoders);
+            .with_encoders(encoders)
+            .with_cluster(cluster::measure(&workspace));
         println!("{report}");
         let file = self.out.clone().unwrap_or_else(|| dir.join("bench.json"));
         fs::write(&file, report.json()?).with_context(|| format!("writing {}", file.display()))?;

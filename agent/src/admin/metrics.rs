@@ -86,6 +86,12 @@ pub(super) fn render(view: &View) -> String {
             );
         }
     }
+    for family in view.families() {
+        page.head(family.name, family.help, family.kind);
+        for sample in &family.samples {
+            page.sample(family.name, &sample.labels, sample.value);
+        }
+    }
     page.0
 }
 

@@ -43,6 +43,53 @@ pub struct View {
     started: Instant,
     ready: AtomicBool,
     sections: RwLock<BTreeMap<&'static str, Value>>,
+    families: RwLock<Vec<Family>>,
+}
+
+/// A metric that another room supplies.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Family {
+    /// Its name without `nodespan_`.
+    pub name: &'static str,
+    /// What it is, in a sentence.
+    pub help: &'static str,
+    /// `counter` or `gauge`.
+    pub kind: &'static str,
+    /// What there is of it.
+    pub samples: Vec<Sample>,
+}
+
+/// A number of a metric.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sample {
+    /// Names and values from closed lists.
+    pub labels: Vec<(&'static str, &'static str)>,
+    /// The number.
+    pub value: u64,
+}
+
+impl Family {
+    /// A number that goes up and down.
+    #[must_use]
+    pub const fn gauge(name: &'static str, help: &'static str, samples: Vec<Sample>) -> Self {
+        Self {
+            name,
+            help,
+            kind: "gauge",
+            samples,
+        }
+    }
+
+    /// A number that only grows.
+    #[must_use]
+    pub const fn counter(name: &'static str, help: &'static str, samples: Vec<Sample>) -> Self {
+        Self {
+            name,
+            help,
+            kind: "counter",
+            samples,
+        }
+    }
 }
 
 impl View {
@@ -54,7 +101,23 @@ impl View {
             started: Instant::now(),
             ready: AtomicBool::new(false),
             sections: RwLock::default(),
+            families: RwLock::default(),
         })
+    }
+
+    /// Replaces the metrics of other rooms.
+    pub fn set_families(&self, families: Vec<Family>) {
+        *self
+            .families
+            .write()
+            .unwrap_or_else(PoisonError::into_inner) = families;
+    }
+
+    fn families(&self) -> Vec<Family> {
+        self.families
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 
     /// Says whether the agent does its work.

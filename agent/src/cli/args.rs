@@ -54,6 +54,9 @@ pub struct RunArgs {
     /// What `run` and `replay` have in common.
     #[command(flatten)]
     pub common: Common,
+    /// Ask the Kubernetes API who pods are and what is traced (`[kubernetes]`).
+    #[arg(long)]
+    pub kubernetes: bool,
     /// Trace only exchanges of this server port; may be repeated.
     #[arg(long = "port", value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     pub ports: Vec<u16>,

@@ -32,6 +32,11 @@ pub(super) struct Typed {
     pub(super) units: Vec<Glob>,
     /// `--container`
     pub(super) containers: Vec<Glob>,
+    /// `--kubernetes`
+    pub(super) kubernetes: bool,
+    /// What a DaemonSet says of the node, in `NODE_NAME`; counts in a cluster
+    /// where the file says nothing.
+    pub(super) node: Option<Arc<str>>,
 }
 
 /// A configuration that can be used.
@@ -105,10 +110,10 @@ impl Source {
         reports.retain(|report| !report.findings.is_empty());
         self.typed.lay_over(&mut settings);
         Ok(Loaded {
+            assume_http: settings.kubernetes.assume_http,
             settings,
             resources,
             directory: None,
-            assume_http: false,
             files,
             reports,
         })
@@ -127,6 +132,10 @@ impl Typed {
         selection.ports.extend(&self.ports);
         selection.units.extend_from_slice(&self.units);
         selection.containers.extend_from_slice(&self.containers);
+        settings.kubernetes.enabled |= self.kubernetes;
+        if settings.kubernetes.enabled && settings.agent.node.is_none() {
+            settings.agent.node.clone_from(&self.node);
+        }
     }
 }
 

@@ -6,10 +6,12 @@
 pub mod args;
 mod backends;
 mod check;
+mod cluster;
 mod events;
 mod exits;
 mod explain;
 mod install;
+mod kubernetes;
 mod live;
 mod load;
 mod notes;
@@ -93,6 +95,9 @@ pub enum RunError {
     /// The resource API cannot be served.
     #[error(transparent)]
     Api(#[from] admin::api::ApiError),
+    /// No Kubernetes API can be asked.
+    #[error(transparent)]
+    Kubernetes(#[from] crate::kubernetes::ApiError),
     /// A thread of the pipeline is no more.
     #[error("the thread {name} ended by a panic; what it held is lost")]
     Panicked {
@@ -199,8 +204,9 @@ fn runtime() -> Result<Runtime, RunError> {
 
 fn log_to_stderr(verbose: u8) {
     let level = match verbose {
-        0 => "nodespan=info,warn",
-        1 => "nodespan=debug,info",
+        // What fails in a client is told by the room that asked.
+        0 => "nodespan=info,warn,kube_client=off",
+        1 => "nodespan=debug,info,kube_client=off",
         _ => "trace",
     };
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_unset| EnvFilter::new(level));

@@ -101,9 +101,13 @@ pub(super) fn plan(
         directory: loaded.directory.clone(),
         assume_http: loaded.assume_http,
     };
+    // Before a cluster has said which policies there are, nothing is traced:
+    // it might go where nobody wants it.
+    let is_open = loaded.directory.as_ref().is_some_and(|all| !all.synced);
+    let nothing = is_open.then(Arc::default);
     // Resources without a Mesh say nothing about where spans go.
-    let resources = loaded.resources.as_ref();
-    let Some(resources) = resources.filter(|all| all.meshes().next().is_some()) else {
+    let resources = loaded.resources.as_ref().or(nothing.as_ref());
+    let Some(resources) = resources.filter(|all| is_open || all.meshes().next().is_some()) else {
         let wanted: Vec<_> = single(settings).into_iter().collect();
         let change = backends.change(&wanted)?;
         let shares = wanted

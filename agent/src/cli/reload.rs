@@ -10,16 +10,19 @@ use serde_json::{Value, json};
 use tokio::task::{JoinError, JoinSet};
 
 use super::backends::{Backends, Change};
+use super::cluster::Joined;
 use super::load::{Loaded, Source};
 use super::pipeline::Update;
 use super::plan::{self, PlanError};
 use super::printing::Printing;
 use super::watch::Watch;
 use crate::admin::store::Store;
-use crate::config::Report;
+use crate::config::{Kubernetes, Report};
 use crate::decide::Plan;
 use crate::identify::Directory;
+use crate::kubernetes::Mirror;
 use crate::ledger::Ledger;
+use crate::policy::Resources;
 use crate::sample::Sampler;
 
 /// Reads the configuration when it changes, and tells the pipeline.
@@ -28,7 +31,13 @@ pub(super) struct Reloader {
     /// What is applied over the API; one of the source's folders.
     store: Option<Arc<Store>>,
     watch: Watch,
+    /// What a cluster says, if one is asked.
+    cluster: Option<Joined>,
     current: Loaded,
+    /// What files say of it.
+    of_files: Option<Arc<Resources>>,
+    /// Why what the cluster says is not in force, as it was told last.
+    refused: Option<String>,
     backends: Backends,
     ledger: Arc<Ledger>,
     /// This host's addresses.
@@ -76,6 +85,7 @@ impl Reloader {
     pub(super) fn start(
         mut source: Source,
         store: Option<Arc<Store>>,
+        cluster: Option<Arc<Mirror>>,
         own: HashSet<IpAddr>,
         ledger: &Arc<Ledger>,
     ) -> Result<(Self, Start), PlanError> {
@@ -84,8 +94,13 @@ impl Reloader {
         }
         // Before it is read, so that no change falls between.
         let watch = Watch::new(source.paths());
-        let current = source.load()?;
+        let mut current = source.load()?;
         warn(&current.reports);
+        let of_files = current.resources.clone();
+        let mut cluster = cluster.map(Joined::new);
+        if let Some(cluster) = &mut cluster {
+            cluster.join(&mut current);
+        }
         let mut backends = Backends::new(Arc::clone(ledger));
         let (plan, mut change) = plan::plan(&current, own.clone(), &mut backends)?;
         if let Some(store) = &store {
@@ -100,7 +115,10 @@ impl Reloader {
             own,
             pending: None,
             tasks: JoinSet::new(),
+            cluster,
             current,
+            of_files,
+            refused: None,
         };
         reloader.run_workers(&mut change);
         let sampler = reloader.sampler();
@@ -117,9 +135,9 @@ impl Reloader {
         &self.current
     }
 
-    /// Whether resources are read, now or after a reload.
+    /// Whether resources are read from files, now or after a reload.
     pub(super) const fn has_resources(&self) -> bool {
-        self.current.resources.is_some()
+        self.of_files.is_some()
     }
 
     /// Looks whether files have changed, and reads them if so.
@@ -142,11 +160,63 @@ impl Reloader {
         }
     }
 
+    /// Takes what is known of the cluster now.
+    ///
+    /// If it cannot be in force as a whole (a backend cannot be opened), its
+    /// pods count all the same, with the policies of before.
+    pub(super) fn take_cluster(&mut self) -> Outcome {
+        let Some(cluster) = &mut self.cluster else {
+            return Outcome::Same;
+        };
+        let mut loaded = Loaded {
+            resources: self.of_files.clone(),
+            reports: Vec::new(),
+            ..self.current.clone()
+        };
+        cluster.join(&mut loaded);
+        let directory = loaded.directory.clone();
+        let error = match self.adopt(loaded) {
+            Ok(changed) => {
+                self.refused = None;
+                return match changed {
+                    true => Outcome::Changed,
+                    false => Outcome::Same,
+                };
+            }
+            Err(error) => error,
+        };
+        let text = error.to_string();
+        if self.refused.as_ref() != Some(&text) {
+            tracing::error!("the cluster's policies stay as they were: {text}");
+            self.refused = Some(text);
+        }
+        let pods_alone = Loaded {
+            directory,
+            reports: Vec::new(),
+            ..self.current.clone()
+        };
+        if let Err(error) = self.adopt(pods_alone) {
+            tracing::error!("the cluster's pods stay as they were: {error}");
+        }
+        Outcome::Refused(error)
+    }
+
     fn try_reload(&mut self) -> Result<bool, PlanError> {
-        let loaded = self.source.load()?;
+        let mut loaded = self.source.load()?;
         if let Some(store) = &self.store {
             store.set_files(&loaded.files);
         }
+        let of_files = loaded.resources.clone();
+        if let Some(cluster) = &mut self.cluster {
+            cluster.join(&mut loaded);
+        }
+        let changed = self.adopt(loaded)?;
+        self.of_files = of_files;
+        Ok(changed)
+    }
+
+    /// Puts a configuration in force, if it is another.
+    fn adopt(&mut self, loaded: Loaded) -> Result<bool, PlanError> {
         let same_resources = loaded.resources == self.current.resources
             && same(&loaded.directory, &self.current.directory);
         if same_resources && loaded.settings == self.current.settings {
@@ -156,6 +226,10 @@ impl Reloader {
         let (plan, mut change) = plan::plan(&loaded, self.own.clone(), &mut self.backends)?;
         if loaded.settings.admin != self.current.settings.admin {
             tracing::warn!("[admin] has changed, which has no effect before the next start");
+        }
+        let (old, new) = (&self.current.settings, &loaded.settings);
+        if fixed(&old.kubernetes) != fixed(&new.kubernetes) {
+            tracing::warn!("[kubernetes] has changed, which has no effect before the next start");
         }
         let other_sampler =
             plan::sampler(&loaded.settings) != plan::sampler(&self.current.settings);
@@ -243,5 +317,13 @@ fn complain(ended: Result<(), JoinError>) {
 fn warn(reports: &[Report]) {
     for report in reports {
         tracing::warn!("{report}");
+    }
+}
+
+/// What of `[kubernetes]` counts from the next start only.
+fn fixed(kubernetes: &Kubernetes) -> Kubernetes {
+    Kubernetes {
+        assume_http: false,
+        ..kubernetes.clone()
     }
 }

@@ -48,7 +48,7 @@ pub(super) fn run(args: &ReplayArgs) -> Result<(), RunError> {
     let ledger = Ledger::new();
     block_on(runtime()?, async {
         // Nobody's own addresses: a capture may come from anywhere.
-        let (mut reloader, start) = Reloader::start(source, None, HashSet::new(), &ledger)?;
+        let (mut reloader, start) = Reloader::start(source, None, None, HashSet::new(), &ledger)?;
         let settings = reloader.current().settings.clone();
         let printing = Printing::of(reloader.current());
         let mut exits = Exits::new(printing.open(&ledger));

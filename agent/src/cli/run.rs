@@ -12,6 +12,7 @@ use tokio::time::MissedTickBehavior;
 
 use super::args::RunArgs;
 use super::exits::Exits;
+use super::kubernetes::{self, Cluster, Watched};
 use super::live::{Orders, Threads, Traffic, account, clock_offset};
 use super::load::{Source, Typed};
 use super::pipeline::{Pipeline, Update};
@@ -44,7 +45,8 @@ pub(super) fn run(args: &RunArgs) -> Result<(), RunError> {
         listen_for(SignalKind::hangup())?
     };
     // What is wrong with the configuration is said before the kernel is asked.
-    let store = api::store(&source.load()?.settings.admin)?;
+    let first = source.load()?.settings;
+    let store = api::store(&first.admin)?;
     let (mut live, control, gauges, report) = Live::start(&live_options(args.probes))?;
     let ledger = Ledger::new();
     let view = View::new(Arc::clone(&ledger));
@@ -53,8 +55,10 @@ pub(super) fn run(args: &RunArgs) -> Result<(), RunError> {
         tracing::warn!("degraded: {line}");
     }
     block_on(runtime, async {
+        let cluster = Cluster::connect(&first).await?;
+        let mirror = cluster.as_ref().map(|cluster| Arc::clone(cluster.mirror()));
         let (mut reloader, start) =
-            Reloader::start(source, store.clone(), own_addresses(), &ledger)?;
+            Reloader::start(source, store.clone(), mirror, own_addresses(), &ledger)?;
         let settings = reloader.current().settings.clone();
         let admin = Admin::open(listen(settings.admin.listen)).await?;
         if let Some(admin) = &admin {
@@ -69,9 +73,10 @@ pub(super) fn run(args: &RunArgs) -> Result<(), RunError> {
             naming: plan::naming(&settings),
             ..IdentifyOptions::default()
         });
+        let read_only = cluster.as_ref().map(|_| api::KUBERNETES_IS_READ_ONLY);
         let mut applied = store.as_ref().map(|store| store.changes());
         let api = match store {
-            Some(store) => api::start(&settings.admin, store, None).await?,
+            Some(store) => api::start(&settings.admin, store, read_only).await?,
             None => None,
         };
         if let Some(api) = &api {
@@ -121,8 +126,11 @@ pub(super) fn run(args: &RunArgs) -> Result<(), RunError> {
         view.set_ready(true);
         tracing::info!("tracing; kernel {}, {}", report.release, report.self_test);
         let admin = admin.map(|admin| tokio::spawn(admin.serve(Arc::clone(&view))));
+        // Its threads, which look names up, have no more privileges than this.
+        let cluster = cluster.map(Cluster::watch);
         let mut supervisor = Supervisor {
             reloader: &mut reloader,
+            cluster,
             updates,
             gauges: &gauges,
             ledger: &ledger,
@@ -169,6 +177,11 @@ fn typed(args: &RunArgs) -> Result<Typed, PlanError> {
         ports: args.ports.clone(),
         units: globs("--unit", &args.units)?,
         containers: globs("--container", &args.containers)?,
+        kubernetes: args.kubernetes,
+        node: std::env::var("NODE_NAME")
+            .ok()
+            .filter(|name| !name.is_empty())
+            .map(Into::into),
         ..Typed::default()
     })
 }
@@ -187,6 +200,7 @@ fn globs(flag: &'static str, names: &[String]) -> Result<Vec<Glob>, PlanError> {
 /// What the main thread does while the others trace.
 struct Supervisor<'a> {
     reloader: &'a mut Reloader,
+    cluster: Option<Watched>,
     updates: SyncSender<Update>,
     gauges: &'a Gauges,
     ledger: &'a Ledger,
@@ -222,6 +236,12 @@ impl Supervisor<'_> {
                     let outcome = self.reloader.reload();
                     self.after(Some(outcome));
                 }
+                () = kubernetes::due(&mut self.cluster) => {
+                    if let Some(cluster) = &mut self.cluster {
+                        cluster.take(self.reloader);
+                        self.reloader.hand_over(&self.updates);
+                    }
+                }
                 _ = looks.tick() => {
                     let outcome = self.reloader.poll(Instant::now());
                     self.after(outcome);
@@ -229,6 +249,9 @@ impl Supervisor<'_> {
                 _ = ticks.tick() => {
                     self.account();
                     self.show_workloads();
+                    if let Some(cluster) = &mut self.cluster {
+                        cluster.show(self.view);
+                    }
                     rounds += 1;
                     if rounds.is_multiple_of(SUMMARY) {
                         tracing::info!("{}", self.ledger.snapshot().summary());

@@ -6,6 +6,7 @@
 
 mod admin;
 mod delivery;
+mod kubernetes;
 mod read;
 mod report;
 pub mod resources;
@@ -20,7 +21,8 @@ mod url;
 pub use crate::nearest::nearest;
 pub use report::{Finding, Place, Report, Severity};
 pub use settings::{
-    Admin, Agent, Capture, Export, Listen, Output, Settings, Tracing, TracingBackend, ZipkinFormat,
+    Admin, Agent, Capture, Export, Kubernetes, Listen, Output, Settings, Tracing, TracingBackend,
+    ZipkinFormat,
 };
 
 use std::fs::File;

@@ -66,6 +66,9 @@ pub(super) fn read(file: &str, text: &str, folder: &Path) -> (Settings, Vec<Find
     if let Some(table) = root.table("admin", Keys::Strict) {
         settings.admin = super::admin::admin(table, folder, &findings);
     }
+    if let Some(table) = root.table("kubernetes", Keys::Strict) {
+        settings.kubernetes = super::kubernetes::kubernetes(table, folder);
+    }
     of_traefik(&mut root, &findings);
     root.finish();
     (settings, findings.into_sorted())

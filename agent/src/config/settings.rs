@@ -27,6 +27,8 @@ pub struct Settings {
     pub export: Export,
     /// `[admin]`
     pub admin: Admin,
+    /// `[kubernetes]`
+    pub kubernetes: Kubernetes,
 }
 
 impl Settings {
@@ -293,6 +295,22 @@ impl Default for Admin {
             state_folder: PathBuf::from("/var/lib/nodespan/resources"),
         }
     }
+}
+
+/// The Kubernetes API that says who pods are, and what is traced.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Kubernetes {
+    /// `enabled`: it is asked. Default false, or true with `--kubernetes`.
+    pub enabled: bool,
+    /// `kubeconfig`: a file that names the API and the credentials for it, by
+    /// its current context; its path is relative to the configuration's
+    /// folder. Default: those of the pod that the agent runs in.
+    pub kubeconfig: Option<PathBuf>,
+    /// `assumeHttp`: what pods serve and call is HTTP where nothing says what
+    /// it is. Default false: it is not, and is not traced.
+    pub assume_http: bool,
+    /// `zone`: the value of the tag `kuma.io/zone`. Default: no such tag.
+    pub zone: Option<Arc<str>>,
 }
 
 /// Whether and where the admin port listens.

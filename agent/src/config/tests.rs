@@ -92,6 +92,11 @@ fn every_key() {
         api = "0.0.0.0:5681"
         apiTokenFile = "token"
         stateFolder = "state"
+        [kubernetes]
+        enabled = true
+        kubeconfig = "admin.conf"
+        assumeHttp = true
+        zone = "east"
         "#,
     )
     .unwrap();
@@ -101,6 +106,7 @@ fn every_key() {
         tracing,
         export,
         admin,
+        kubernetes,
     } = load(&path).unwrap().settings;
     assert_eq!(tracing, None);
     assert_eq!(agent.service.as_deref(), Some("shop"));
@@ -159,6 +165,15 @@ fn every_key() {
     assert_eq!(admin.api, Some("0.0.0.0:5681".parse().unwrap()));
     assert!(admin.api_token.unwrap().is(b"fedcba9876543210"));
     assert_eq!(admin.state_folder, folder.path().join("state"));
+    assert_eq!(
+        kubernetes,
+        Kubernetes {
+            enabled: true,
+            kubeconfig: Some(folder.path().join("admin.conf")),
+            assume_http: true,
+            zone: Some("east".into()),
+        }
+    );
 }
 
 #[test]

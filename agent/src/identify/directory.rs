@@ -14,7 +14,7 @@ use rustc_hash::FxBuildHasher;
 use crate::policy::{Dataplane, Protocol};
 
 /// All that is known of a cluster at one time.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Directory {
     pods: HashMap<PodUid, Arc<Pod>>,
     by_ip: HashMap<IpAddr, Peer, FxBuildHasher>,
@@ -130,6 +130,29 @@ impl Directory {
             }
         }
         Some(pod)
+    }
+
+    /// Says whose an address is; nobody's with None.
+    pub fn set_peer(&mut self, ip: IpAddr, peer: Option<Peer>) {
+        match peer {
+            Some(peer) => self.by_ip.insert(ip, peer),
+            None => self.by_ip.remove(&ip),
+        };
+    }
+
+    /// Says which Service is at an address; none with None.
+    pub fn set_service(&mut self, at: SocketAddr, port: Option<Arc<ServicePort>>) {
+        match port {
+            Some(port) => self.services.insert(at, port),
+            None => self.services.remove(&at),
+        };
+    }
+
+    /// How many pods, addresses of pods and nodes, and addresses of Services
+    /// there are.
+    #[must_use]
+    pub fn sizes(&self) -> (usize, usize, usize) {
+        (self.pods.len(), self.by_ip.len(), self.services.len())
     }
 
     /// The pod with this UID.

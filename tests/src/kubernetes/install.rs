@@ -6,6 +6,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
+use nodespan::kubernetes::RULES;
 use serde_json::Value;
 
 use super::Cluster;
@@ -26,17 +27,6 @@ const CAPABILITIES: [&str; 5] = [
     "PERFMON",
     "SYS_PTRACE",
     "SYS_RESOURCE",
-];
-
-/// What agents read.
-const READ: [&str; 7] = [
-    "pods",
-    "services",
-    "namespaces",
-    "nodes",
-    "endpointslices.discovery.k8s.io",
-    "meshes.kuma.io",
-    "traffictraces.kuma.io",
 ];
 
 /// Arguments, the exit code, and what is said.
@@ -319,20 +309,32 @@ impl Install<'_> {
                 _ => anyhow::bail!("{words:?}: {}", String::from_utf8_lossy(&done.stderr)),
             }
         };
-        for what in READ {
-            for verb in ["get", "list", "watch"] {
-                ensure!(may(verb, what)?, "it may not {verb} {what}");
+        let verbs = [
+            "get",
+            "list",
+            "watch",
+            "create",
+            "update",
+            "patch",
+            "delete",
+            "deletecollection",
+        ];
+        for rule in RULES {
+            for (what, verb) in rule
+                .resources
+                .iter()
+                .flat_map(|w| verbs.map(|verb| (w, verb)))
+            {
+                let what = match rule.group {
+                    "" => (*what).to_owned(),
+                    group => format!("{what}.{group}"),
+                };
+                let asks = rule.verbs.contains(&verb);
+                ensure!(may(verb, &what)? == asks, "{verb} {what}: it asks: {asks}");
             }
-            for verb in ["create", "update", "patch", "delete", "deletecollection"] {
-                ensure!(!may(verb, what)?, "it may {verb} {what}");
-            }
-        }
-        for verb in ["create", "patch"] {
-            ensure!(may(verb, "events")?, "it may not {verb} events");
         }
         for (verb, what) in [
-            ("list", "events"),
-            ("delete", "events"),
+            ("create", "events.events.k8s.io"),
             ("get", "secrets"),
             ("list", "secrets"),
             ("list", "configmaps"),

@@ -3,13 +3,18 @@
 mod cluster;
 mod crds;
 mod install;
+mod node;
+mod relay;
 mod server;
+mod watcher;
+mod watches;
 
 use std::path::Path;
 
 use crate::report::Report;
 
 pub use cluster::Cluster;
+pub use node::run as run_node;
 
 /// Runs all checks. The later ones stand on what the earlier ones have applied.
 pub fn run(report: &mut Report, nodespan: &Path, cluster: &Cluster, out: &Path) {
@@ -17,4 +22,5 @@ pub fn run(report: &mut Report, nodespan: &Path, cluster: &Cluster, out: &Path) 
     crds::run(report, nodespan, cluster, out);
     install::examples(report, cluster, out);
     server::run(report, cluster, out);
+    watches::run(report, cluster, out);
 }

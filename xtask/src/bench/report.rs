@@ -6,6 +6,7 @@ use anyhow::{Context, Result};
 use serde::Serialize;
 
 use super::{
+    cluster::Cluster,
     encoders::Encoders,
     figures::{Body, Figures},
     limits::{self, Check, float},
@@ -27,6 +28,7 @@ pub(super) struct Report {
     latencies: Option<Figures>,
     encoders: Option<Encoders>,
     policy: Option<Policy>,
+    cluster: Option<Cluster>,
 }
 
 /// A line of the table of loads.
@@ -100,6 +102,7 @@ impl Report {
             latencies,
             encoders: None,
             policy,
+            cluster: None,
         })
     }
 
@@ -108,6 +111,26 @@ impl Report {
         self.checks.extend(encoders.checks());
         self.fine = self.checks.iter().all(|check| check.fine);
         self.encoders = Some(encoders);
+        self
+    }
+
+    /// With what knowing a cluster costs, if that could be measured.
+    pub(super) fn with_cluster(mut self, cluster: Result<Cluster>) -> Self {
+        match cluster {
+            Ok(cluster) => {
+                self.checks.extend(cluster.checks());
+                self.cluster = Some(cluster);
+            }
+            Err(error) => self.checks.push(Check {
+                what: "could be measured",
+                figure: None,
+                limit: 0.0,
+                unit: "",
+                fine: false,
+                note: format!("a cluster: {error:#}"),
+            }),
+        }
+        self.fine = self.checks.iter().all(|check| check.fine);
         self
     }
 
@@ -180,6 +203,9 @@ impl fmt::Display for Report {
         }
         if let Some(policy) = &self.policy {
             write!(f, "{policy}")?;
+        }
+        if let Some(cluster) = &self.cluster {
+            write!(f, "{cluster}")?;
         }
         writeln!(f, "\n{:<40} {:>10} {:>14}", "", "measured", "limit")?;
         for check in &self.checks {

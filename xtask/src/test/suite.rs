@@ -96,6 +96,13 @@ pub(super) const SUITES: &[Suite] = &[
         kubernetes: false,
         arguments: &["--only", "reload/"],
     },
+    Suite {
+        package: "nodespan-tests",
+        binary: "node-suite",
+        place: Place::OneGuest(Kernel::V6_12),
+        kubernetes: true,
+        arguments: &[],
+    },
 ];
 
 /// Guests at a time. Each uses about one processor.

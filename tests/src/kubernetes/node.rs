@@ -1,0 +1,316 @@
+//! The whole agent on a node of a cluster whose API runs elsewhere
+//! (`node-suite`, in a guest). Pods are processes in cgroups as a kubelet
+//! makes them; what a kubelet says of them, the test says.
+
+use std::fs;
+use std::io::ErrorKind;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, bail, ensure};
+use rustix::process::Signal;
+use serde_json::{Value, json};
+
+use super::Cluster;
+use super::watches::{NAMESPACE, NODE, Scene};
+use crate::agent::Agent;
+use crate::children::{Running, command, run as run_command};
+use crate::raw::Client;
+use crate::report::{Report, Verdict};
+use crate::spans::{Kind, Span};
+use crate::targets::Places;
+use crate::wait;
+
+const AGENT: &str = include_str!("../../../deploy/kubernetes/agent.yaml");
+const CRDS: &str = include_str!("../../../deploy/kubernetes/crds.yaml");
+const CGROUPS: &str = "/sys/fs/cgroup";
+const LIMIT: Duration = Duration::from_secs(30);
+
+/// Runs all checks, with one agent.
+///
+/// # Errors
+/// If the scene cannot be made.
+pub fn run(report: &mut Report, nodespan: &Path, cluster: &Cluster, places: &Places) -> Result<()> {
+    let out = &places.out;
+    cluster.apply(out, "crds", CRDS, &[])?;
+    cluster.apply(out, "agent", AGENT, &[])?;
+    cluster.namespace(out, NAMESPACE)?;
+    let scene = Scene { cluster, out };
+    scene.apply(&json!({
+        "apiVersion": "kuma.io/v1alpha1", "kind": "Mesh", "metadata": {"name": "default"},
+        "spec": {"tracing": {"backends": [{
+            "name": "nowhere", "type": "zipkin", "conf": {"url": "http://127.0.0.1:9/api/v2/spans"},
+        }]}},
+    }))?;
+    scene.apply(&policy("nowhere"))?;
+    scene.service("web", "web")?;
+    let config = out.join("node.toml");
+    let kubeconfig = scene.account()?;
+    let text = format!(
+        "[agent]\nnode = \"{NODE}\"\n[kubernetes]\nkubeconfig = \"{}\"\n",
+        kubeconfig.display()
+    );
+    fs::write(&config, text)?;
+    let mut node = Node {
+        web: Pod::start(&scene, places, "web-1", "web", 18_081, "10.60.0.1")?,
+        other: Pod::start(&scene, places, "other-1", "other", 18_082, "10.60.0.2")?,
+        agent: Agent::start(
+            nodespan,
+            "node-agent",
+            [Path::new("--kubernetes"), Path::new("--config"), &config],
+            out,
+        )?,
+        nodespan,
+        scene,
+        places,
+        asked: 0,
+    };
+    report.check("node/tags", || node.tags());
+    report.check("node/first-request", || node.first_request());
+    report.check("node/policy", || node.policy());
+    report.check("node/away", || node.away());
+    report.check("node/replaced", || node.replaced());
+    report.check("node/ledger", || {
+        node.agent.stop()?;
+        node.agent.balanced()
+    });
+    Ok(())
+}
+
+struct Node<'a> {
+    web: Pod,
+    other: Pod,
+    agent: Agent,
+    nodespan: &'a Path,
+    scene: Scene<'a>,
+    places: &'a Places,
+    asked: usize,
+}
+
+impl Node<'_> {
+    /// Sends a request of its own to a pod; its path.
+    fn ask(&mut self, server: SocketAddr) -> Result<String> {
+        self.asked += 1;
+        let path = format!("/small/node/{}", self.asked);
+        let answer = Client::connect(server)?.exchange("GET", &path, "")?;
+        ensure!(answer.status == 200, "status {}", answer.status);
+        Ok(path)
+    }
+
+    fn server_span(&self, path: &str) -> Result<Option<Span>> {
+        let spans = self.agent.spans()?.into_iter();
+        let mut found = spans.filter(|span| span.kind == Kind::Server && span.path() == path);
+        Ok(found.next())
+    }
+
+    /// The span of a request that must have one.
+    fn traced(&mut self, server: SocketAddr) -> Result<Span> {
+        let path = self.ask(server)?;
+        let mut found = None;
+        wait::until_true("its span", LIMIT, || {
+            found = self.server_span(&path)?;
+            Ok(found.is_some())
+        })?;
+        found.context("no span")
+    }
+
+    /// Asks until a request has a span, or has none; how long that took.
+    fn until(&mut self, server: SocketAddr, is_traced: bool) -> Result<Duration> {
+        let began = Instant::now();
+        while began.elapsed() < LIMIT {
+            let asked = began.elapsed();
+            let path = self.ask(server)?;
+            // A span is printed 100 ms after its exchange, and flushed.
+            sleep(Duration::from_millis(500));
+            if self.server_span(&path)?.is_some() == is_traced {
+                return Ok(asked);
+            }
+        }
+        bail!(
+            "not within {LIMIT:?}: a request with a span: {is_traced}; {}",
+            self.agent.said()
+        )
+    }
+
+    fn tags(&mut self) -> Result<Verdict> {
+        let web = self.web.addr;
+        self.until(web, true)?;
+        let span = self.traced(web)?;
+        ensure!(span.service == "web_watched_svc_80", "{span:?}");
+        for (tag, value) in [
+            ("k8s.pod.name", "web-1"),
+            ("k8s.namespace.name", NAMESPACE),
+            ("k8s.pod.uid", &self.web.uid),
+            ("k8s.node.name", NODE),
+            ("k8s.container.name", "app"),
+            ("node_id", NODE),
+        ] {
+            ensure!(span.tag(tag) == value, "{tag}: {span:?}");
+        }
+        // Nobody says that the other one's is HTTP.
+        let other = self.other.addr;
+        let path = self.ask(other)?;
+        self.traced(web)?;
+        ensure!(self.server_span(&path)?.is_none(), "{path} has a span");
+        Ok(Verdict::Passed)
+    }
+
+    /// A pod whose process answers before the API has heard of its address.
+    fn first_request(&mut self) -> Result<Verdict> {
+        let pod = Pod::start(
+            &self.scene,
+            self.places,
+            "web-2",
+            "web",
+            18_083,
+            "10.60.0.3",
+        )?;
+        let span = self.traced(pod.addr)?;
+        ensure!(span.tag("k8s.pod.name") == "web-2", "{span:?}");
+        self.scene.delete("pod/web-2")?;
+        Ok(Verdict::Passed)
+    }
+
+    /// A policy that goes, and comes, counts within a second.
+    fn policy(&mut self) -> Result<Verdict> {
+        let web = self.web.addr;
+        self.scene.cluster.run(&["delete", "traffictrace/node"])?;
+        let gone = self.until(web, false)?;
+        self.scene.apply(&policy("nowhere"))?;
+        let back = self.until(web, true)?;
+        ensure!(
+            gone <= Duration::from_secs(1) && back <= Duration::from_secs(1),
+            "gone after {gone:?}, back after {back:?}"
+        );
+        Ok(Verdict::Passed)
+    }
+
+    /// While the API is away everything goes on as it was.
+    fn away(&mut self) -> Result<Verdict> {
+        self.scene.cluster.stop()?;
+        let web = self.web.addr;
+        let failing = |shown: &Value| {
+            shown["kubernetes"]["kinds"]["pods"]
+                .get("failing")
+                .is_some()
+        };
+        wait::until_true("the status tells it", LIMIT, || {
+            Ok(failing(&self.status()?))
+        })?;
+        let span = self.traced(web)?;
+        ensure!(span.tag("k8s.pod.name") == "web-1", "{span:?}");
+        self.scene.cluster.start(&[])?;
+        wait::until_true("the status tells that it is back", LIMIT * 2, || {
+            Ok(!failing(&self.status()?))
+        })?;
+        self.traced(web)?;
+        Ok(Verdict::Passed)
+    }
+
+    fn status(&self) -> Result<Value> {
+        let mut asked = command([self.nodespan]);
+        asked.args(["status", "--output", "json"]);
+        Ok(serde_json::from_str(&run_command(&mut asked, LIMIT)?)?)
+    }
+
+    /// A pod of another name at the same port and address.
+    fn replaced(&mut self) -> Result<Verdict> {
+        self.web
+            .process
+            .stop(Signal::TERM, Duration::from_secs(3))?;
+        self.scene.delete("pod/web-1")?;
+        self.web = Pod::start(
+            &self.scene,
+            self.places,
+            "web-3",
+            "web",
+            18_081,
+            "10.60.0.1",
+        )?;
+        let span = self.traced(self.web.addr)?;
+        ensure!(span.tag("k8s.pod.name") == "web-3", "{span:?}");
+        ensure!(span.tag("k8s.pod.uid") == self.web.uid, "{span:?}");
+        Ok(Verdict::Passed)
+    }
+}
+
+fn policy(backend: &str) -> Value {
+    json!({
+        "apiVersion": "kuma.io/v1alpha1", "kind": "TrafficTrace", "mesh": "default",
+        "metadata": {"name": "node"},
+        "spec": {
+            "selectors": [{"match": {"kuma.io/service": "*"}}],
+            "conf": {"backend": backend},
+        },
+    })
+}
+
+/// A Go server in the cgroup of a pod's container.
+struct Pod {
+    uid: String,
+    addr: SocketAddr,
+    cgroup: PathBuf,
+    process: Running,
+}
+
+impl Pod {
+    fn start(
+        scene: &Scene<'_>,
+        places: &Places,
+        name: &str,
+        app: &str,
+        port: u16,
+        ip: &str,
+    ) -> Result<Self> {
+        let uid = scene.pod_at(name, app, ip, port)?;
+        let dashed = uid.replace('-', "_");
+        // The id that the API says is of this form in a real cluster, too.
+        let cgroup = Path::new(CGROUPS).join(format!(
+            "kubepods.slice/kubepods-besteffort.slice/kubepods-besteffort-pod{dashed}.slice/\
+             cri-containerd-{}.scope",
+            container(name)
+        ));
+        fs::create_dir_all(&cgroup).with_context(|| format!("making {}", cgroup.display()))?;
+        let mut start = command(["sh", "-c", "echo $$ > \"$1\" && shift && exec \"$@\"", "sh"]);
+        start.arg(cgroup.join("cgroup.procs"));
+        start
+            .arg(places.programs.join("goserver"))
+            .args(["serve", &port.to_string()]);
+        start.arg(places.out.join(format!("pod-{name}.log")));
+        let process = Running::start(&format!("pod-{name}"), &mut start, &places.out)?;
+        let addr = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+        let mut pod = Self {
+            uid,
+            addr,
+            cgroup,
+            process,
+        };
+        pod.process.wait_listening(addr)?;
+        Ok(pod)
+    }
+}
+
+/// The id of a pod's container, as a runtime would have it.
+pub(super) fn container(name: &str) -> String {
+    let digits: String = name.bytes().map(|byte| format!("{byte:02x}")).collect();
+    format!("{digits:0<64}")
+}
+
+impl Drop for Pod {
+    fn drop(&mut self) {
+        let _ended = self.process.stop(Signal::TERM, Duration::from_secs(3));
+        let mut at = self.cgroup.clone();
+        while at
+            .parent()
+            .is_some_and(|parent| parent != Path::new(CGROUPS))
+        {
+            match fs::remove_dir(&at) {
+                Err(error) if error.kind() != ErrorKind::NotFound => break,
+                _ => {}
+            }
+            at.pop();
+        }
+    }
+}
