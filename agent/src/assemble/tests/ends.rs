@@ -176,9 +176,7 @@ fn state_expires() {
     assert_eq!(socket.assembler.connections(), 0);
     assert_eq!(socket.counters().idle, 1);
     // A pool may use it again, and its addresses are told once.
-    let renewed = |command: &crate::capture::Command| {
-        matches!(command, crate::capture::Command::Renew { .. })
-    };
+    let renewed = |command: &Command| matches!(command, Command::Renew { .. });
     assert_eq!(
         socket
             .assembler
