@@ -107,7 +107,9 @@ impl Directory {
         }
         for ip in pod.ips.iter().filter(|_| pod.host_network) {
             let pods = self.on_network.entry(*ip).or_default();
-            pods.push(Arc::clone(&pod));
+            // In an order of their own: that in which they came says nothing.
+            let place = pods.partition_point(|other| other.uid < pod.uid);
+            pods.insert(place, Arc::clone(&pod));
         }
         self.pods.insert(pod.uid.clone(), pod);
     }

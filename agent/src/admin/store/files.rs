@@ -6,6 +6,8 @@ use std::hash::Hash as _;
 use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use rustix::fs::{FlockOperation, flock};
 use serde_json::{Map, Value};
@@ -20,6 +22,8 @@ const TEMPORARY: &str = ".tmp";
 const LOCK: &str = ".lock";
 /// What is seen of a name in the name of its file.
 const SHOWN: usize = 60;
+/// How long another holder of the folder is waited for.
+const PATIENCE: Duration = Duration::from_millis(500);
 
 /// Why a folder of resources cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -75,10 +79,20 @@ impl Folder {
             .mode(0o600)
             .open(&lock_path)
             .map_err(|source| system("opening", &lock_path, source))?;
-        match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => {}
-            Err(rustix::io::Errno::WOULDBLOCK) => return Err(StoreError::InUse(path.to_owned())),
-            Err(error) => return Err(system("locking", &lock_path, error.into())),
+        let patience = Instant::now();
+        loop {
+            match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
+                Ok(()) => break,
+                // Whoever was killed may not be gone yet, and a process that is
+                // just being started holds what its parent held.
+                Err(rustix::io::Errno::WOULDBLOCK) if patience.elapsed() < PATIENCE => {
+                    thread::sleep(Duration::from_millis(20));
+                }
+                Err(rustix::io::Errno::WOULDBLOCK) => {
+                    return Err(StoreError::InUse(path.to_owned()));
+                }
+                Err(error) => return Err(system("locking", &lock_path, error.into())),
+            }
         }
         Ok(Self {
             path: path.to_owned(),
