@@ -201,7 +201,7 @@ fn pod(number: usize) -> String {
     let service = number / PODS_OF_SERVICE;
     let node = number / PODS_OF_NODE;
     let name = format!("s{service}-6d4cf56db6-{number:05}");
-    let id = format!("containerd://{:064x}", number);
+    let id = format!("containerd://{number:064x}");
     let condition = json!({"type": "Ready", "status": "True", "lastProbeTime": null,
                            "lastTransitionTime": "2026-01-01T00:00:00Z"});
     let fields = json!({"f:metadata": {"f:labels": {".": {}, "f:app": {}, "f:pod-template-hash": {}},

@@ -111,6 +111,8 @@ impl Assembler {
             }
         }
         for socket in over {
+            // A pool may keep a connection for longer than it is remembered.
+            self.sink.command(Command::Renew { socket });
             self.forget(socket, Cause::Broken(Failure::Expired), out);
         }
     }

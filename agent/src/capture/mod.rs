@@ -127,4 +127,10 @@ pub enum Command {
         /// Tells a reused pointer from its predecessor.
         origins: Origins,
     },
+    /// Nothing is known of this socket any more: it is to be announced again
+    /// if it moves anything.
+    Renew {
+        /// Which socket.
+        socket: SocketId,
+    },
 }

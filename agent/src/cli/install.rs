@@ -9,7 +9,7 @@ use nodespan_deploy::kubernetes::{self, ConfigText, Refused};
 use super::FAILED;
 use super::args::{Install, InstallAgentArgs};
 use super::say::{complain, say};
-use crate::config::{self, LoadError, Report, Severity};
+use crate::config::{self, Listen, LoadError, Report, Severity};
 
 /// Prints what was asked for.
 pub(super) fn install(what: &Install) -> ExitCode {
@@ -65,13 +65,27 @@ fn read(path: &Path) -> Result<String, InstallError> {
     })?;
     let folder = path.parent().unwrap_or(Path::new(""));
     match config::parse(&path.display().to_string(), &text, folder) {
-        Ok(loaded) => complain_of(&loaded.report),
+        Ok(loaded) => {
+            complain_of(&loaded.report);
+            if !hears_probes(&loaded.settings.admin.listen) {
+                complain!(
+                    "warning: the kubelet's probes will fail and the pods be started again and again: they need [admin] listen = \"0.0.0.0:{PROBED}\""
+                );
+            }
+        }
         Err(LoadError::Invalid(report)) if report.findings.iter().all(is_of_elsewhere) => {
             complain_of(&report);
         }
         Err(error) => return Err(InstallError::Config(error)),
     }
     Ok(text)
+}
+
+/// The port that the manifest's probes ask, at the pod's address.
+const PROBED: u16 = 9903;
+
+fn hears_probes(listen: &Listen) -> bool {
+    matches!(listen, Listen::At(at) if at.ip().is_unspecified() && at.port() == PROBED)
 }
 
 fn complain_of(report: &Report) {
@@ -99,6 +113,27 @@ mod tests {
             image: "image".parse().unwrap(),
             config: Some(path),
         })
+    }
+
+    #[test]
+    fn probes_are_heard_at_the_pods_address() {
+        let listen = |text: &str| {
+            let loaded = config::parse("nodespan.toml", text, Path::new("")).unwrap();
+            loaded.settings.admin.listen
+        };
+        assert!(hears_probes(&listen(kubernetes::CONFIG)));
+        assert!(hears_probes(&listen("[admin]\nlisten = \"[::]:9903\"\n")));
+        for text in [
+            "",
+            "[admin]\nlisten = \"127.0.0.1:9903\"\n",
+            "[admin]\nlisten = \"0.0.0.0:9904\"\n",
+            "[admin]\nlisten = \"off\"\n",
+        ] {
+            assert!(!hears_probes(&listen(text)), "{text}");
+        }
+        let port = format!("containerPort: {PROBED}");
+        let (_, manifest) = &kubernetes::rendered()[0];
+        assert!(manifest.contains(&port));
     }
 
     #[test]

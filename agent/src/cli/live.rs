@@ -131,7 +131,7 @@ fn read(
             if wish.ports != ports {
                 ports.clone_from(&wish.ports);
                 for socket in ignored.drain() {
-                    live.forget(socket);
+                    live.apply(&Command::Renew { socket });
                 }
             }
         }

@@ -97,7 +97,8 @@ fn of_traefik(root: &mut Reader<'_>, findings: &Findings) {
 /// What else stands in a file of Traefik, of its static configuration of 1.7
 /// (`configuration/configuration.go`) and 2.x to 3.x
 /// (`pkg/config/static/static_config.go`), and what 1.7 has beside it.
-const TRAEFIK: [&str; 62] = [
+// Not `kubernetes`, which is a table of ours: its keys there are strict.
+const TRAEFIK: [&str; 61] = [
     "accessLog",
     "accessLogsFile",
     "acme",
@@ -132,7 +133,6 @@ const TRAEFIK: [&str; 62] = [
     "idleTimeout",
     "insecureSkipVerify",
     "keepTrailingSlash",
-    "kubernetes",
     "lifeCycle",
     "log",
     "logLevel",

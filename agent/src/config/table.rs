@@ -372,11 +372,15 @@ impl<'d> Reader<'d> {
         Some(array.iter().enumerate().map(place).collect())
     }
 
-    /// Leaves out keys of these names, in any case; those that are there.
+    /// Leaves out keys of these names, in any case; those that are there and
+    /// were not asked for.
     pub(super) fn leave(&mut self, names: &[&'static str]) -> Vec<At> {
         let mut left = Vec::new();
         for key in self.table.keys() {
             let text = key.get_ref().as_ref();
+            if self.asked.iter().any(|(key, keys)| keys.same(key, text)) {
+                continue;
+            }
             let same = |name: &&&'static str| Keys::Traefik.same(name, text);
             if let Some(name) = names.iter().find(same) {
                 self.left.push(name);

@@ -1,5 +1,10 @@
 //! Objects as the API writes them, for tests.
 
+#![expect(
+    clippy::needless_pass_by_value,
+    reason = "values are written where they are passed"
+)]
+
 use std::sync::Arc;
 
 use serde_json::{Value, json};

@@ -175,6 +175,16 @@ fn state_expires() {
     socket.assembler.expire(idle, &mut socket.out);
     assert_eq!(socket.assembler.connections(), 0);
     assert_eq!(socket.counters().idle, 1);
+    // A pool may use it again, and its addresses are told once.
+    let renewed = |command: &Command| matches!(command, Command::Renew { .. });
+    assert_eq!(
+        socket
+            .assembler
+            .commands()
+            .filter(|command| renewed(command))
+            .count(),
+        2
+    );
 }
 
 #[test]

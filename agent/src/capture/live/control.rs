@@ -26,6 +26,8 @@ unsafe impl Pod for Plain<agent_ebpf::Skip> {}
 // SAFETY: as above.
 unsafe impl Pod for Plain<agent_ebpf::IgnoredSocket> {}
 // SAFETY: as above.
+unsafe impl Pod for Plain<agent_ebpf::SocketState> {}
+// SAFETY: as above.
 unsafe impl Pod for Local {}
 
 /// Counters and scratch of one program on one CPU, as the kernel side has it.

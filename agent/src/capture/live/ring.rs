@@ -6,8 +6,8 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
 
 use agent_ebpf::{
-    Direction, IgnoredSocket, Kind, RawRecord, SWITCH_ASLEEP, SWITCH_ON, Skip, Tuple, ignored_slot,
-    skip_key,
+    Direction, IgnoredSocket, Kind, RawRecord, SWITCH_ASLEEP, SWITCH_ON, Skip, SocketState, Tuple,
+    ignored_slot, skip_key,
 };
 use aya::maps::{Array, HashMap, MapData, MapError, RingBuf};
 
@@ -24,6 +24,7 @@ pub struct Live {
     ring: RingBuf<MapData>,
     bell: OwnedFd,
     switch: Array<MapData, u32>,
+    sockets: HashMap<MapData, u64, Plain<SocketState>>,
     skips: HashMap<MapData, u64, Plain<Skip>>,
     ignored: Array<MapData, Plain<IgnoredSocket>>,
     linger: Duration,
@@ -54,6 +55,7 @@ impl Live {
         let mut probes = Probes::load(options)?;
         let ring = map("RING", &mut probes, RingBuf::try_from)?;
         let switch = map("SWITCH", &mut probes, Array::try_from)?;
+        let sockets = map("SOCKETS", &mut probes, HashMap::try_from)?;
         let skips = map("SKIPS", &mut probes, HashMap::try_from)?;
         let ignored = map("IGNORED", &mut probes, Array::try_from)?;
         let owners = map("OWNERS", &mut probes, HashMap::try_from)?;
@@ -75,6 +77,7 @@ impl Live {
             ring,
             bell,
             switch,
+            sockets,
             skips,
             ignored,
             linger: options.linger,
@@ -195,6 +198,11 @@ impl Live {
                     let skip = skip(origins, TcpSeq(0), 1);
                     let _full = self.skips.insert(skip_key(socket.0, direction), skip, 0);
                 }
+            }
+            Command::Renew { socket } => {
+                // Its connection is made out anew from the socket itself.
+                let _closed = self.sockets.remove(&socket.0);
+                self.forget(socket);
             }
         }
     }

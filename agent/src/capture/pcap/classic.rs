@@ -69,8 +69,23 @@ impl Classic {
         budget: usize,
         into: &mut impl Take,
     ) -> Result<Stopped, PcapError> {
+        // Decided here, not at each field of each packet.
+        if self.big_endian {
+            self.read_as::<true, R>(input, budget, into)
+        } else {
+            self.read_as::<false, R>(input, budget, into)
+        }
+    }
+
+    #[inline(always)]
+    fn read_as<const BIG_ENDIAN: bool, R: Read>(
+        &self,
+        input: &mut Input<R>,
+        budget: usize,
+        into: &mut impl Take,
+    ) -> Result<Stopped, PcapError> {
         for taken in 0..budget {
-            let mut record = input.record(|header| self.captured(header));
+            let mut record = input.record(captured::<BIG_ENDIAN>);
             if record.is_none() {
                 if taken > 0 && input.waits {
                     return Ok(Stopped::Dry);
@@ -78,40 +93,39 @@ impl Classic {
                 if let Some(end) = self.fill(input)? {
                     return Ok(end);
                 }
-                record = input.record(|header| self.captured(header));
+                record = input.record(captured::<BIG_ENDIAN>);
             }
             if let Some((header, bytes)) = record {
-                into.take(self.packet(header, bytes));
+                into.take(self.packet::<BIG_ENDIAN>(header, bytes));
             }
         }
         Ok(Stopped::Budget)
     }
 
     #[inline]
-    fn packet<'a>(&self, header: &[u8; RECORD_HEADER], bytes: &'a [u8]) -> Packet<'a> {
-        let field = |at| u64::from(word(self.big_endian, array(header, at)));
+    fn packet<'a, const BIG_ENDIAN: bool>(
+        &self,
+        header: &[u8; RECORD_HEADER],
+        bytes: &'a [u8],
+    ) -> Packet<'a> {
+        let field = |at| u64::from(word(BIG_ENDIAN, array(header, at)));
         Packet {
             link: Some(self.link),
             at: MonoNanos(field(0) * NANOS_PER_SEC + field(4) * self.nanos_per_unit),
-            wire_len: word(self.big_endian, array(header, 12)),
+            wire_len: word(BIG_ENDIAN, array(header, 12)),
             bytes,
         }
-    }
-
-    #[inline]
-    fn captured(&self, header: &[u8; RECORD_HEADER]) -> usize {
-        word(self.big_endian, array(header, 8)) as usize
     }
 
     /// Makes the window hold the next record, if there is one.
     #[cold]
     fn fill<R: Read>(&self, input: &mut Input<R>) -> Result<Option<Stopped>, PcapError> {
         let have = input.want(RECORD_HEADER)?;
-        let Some(header) = input.window().first_chunk() else {
+        let Some(header) = input.window().first_chunk::<RECORD_HEADER>() else {
             let truncated = have > 0;
             return Ok(Some(Stopped::End { truncated }));
         };
-        let captured = self.captured(header);
+        let captured = word(self.big_endian, array(header, 8)) as usize;
         if captured > MAX_RECORD {
             return Err(PcapError::Damaged {
                 offset: input.offset(),
@@ -121,6 +135,12 @@ impl Classic {
         let length = RECORD_HEADER + captured;
         Ok((input.want(length)? < length).then_some(Stopped::End { truncated: true }))
     }
+}
+
+/// Bytes of a packet that are in the file.
+#[inline]
+fn captured<const BIG_ENDIAN: bool>(header: &[u8; RECORD_HEADER]) -> usize {
+    word(BIG_ENDIAN, array(header, 8)) as usize
 }
 
 #[inline]

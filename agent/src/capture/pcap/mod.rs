@@ -53,7 +53,7 @@ pub use fuzz::fuzz_pcap;
 pub use view::Observe;
 
 use crate::capture::Record;
-use crate::units::OwnerId;
+use crate::units::{MonoNanos, OwnerId};
 use input::Input;
 use reader::{Packet, Reader, Stopped, Take};
 use tracker::Tracker;
@@ -63,6 +63,7 @@ use tracker::Tracker;
 pub struct PcapSource<R> {
     reader: Reader<R>,
     tracker: Tracker,
+    latest: MonoNanos,
     /// What is to be said once the end has been reached.
     end: Option<Drained>,
 }
@@ -107,6 +108,7 @@ impl<R: Read> PcapSource<R> {
         Ok(Self {
             reader: Reader::new(input)?,
             tracker: Tracker::new(observe),
+            latest: MonoNanos::default(),
             end: None,
         })
     }
@@ -125,8 +127,13 @@ impl<R: Read> PcapSource<R> {
         if let Some(end) = self.end {
             return Ok(end);
         }
-        let tracker = &mut self.tracker;
-        let stopped = self.reader.read(budget, &mut Tracking { tracker, sink });
+        let mut tracking = Tracking {
+            tracker: &mut self.tracker,
+            sink,
+            latest: self.latest,
+        };
+        let stopped = self.reader.read(budget, &mut tracking);
+        self.latest = tracking.latest;
         let end = match stopped {
             Ok(Stopped::Budget) => return Ok(Drained::More),
             Ok(Stopped::Dry) => return Ok(Drained::Dry),
@@ -144,6 +151,12 @@ impl<R: Read> PcapSource<R> {
         self.tracker.counters()
     }
 
+    /// The latest time of all packets so far.
+    #[must_use]
+    pub const fn latest(&self) -> MonoNanos {
+        self.latest
+    }
+
     /// The address that an owner of this source's records stands for.
     #[must_use]
     pub fn owner_address(&self, owner: OwnerId) -> Option<IpAddr> {
@@ -155,11 +168,13 @@ impl<R: Read> PcapSource<R> {
 struct Tracking<'a, S> {
     tracker: &'a mut Tracker,
     sink: &'a mut S,
+    latest: MonoNanos,
 }
 
 impl<S: FnMut(Record<'_>)> Take for Tracking<'_, S> {
     #[inline(always)]
     fn take(&mut self, packet: Packet<'_>) {
+        self.latest = self.latest.max(packet.at);
         self.tracker.packet(packet, self.sink);
     }
 }

@@ -19,12 +19,15 @@ pub(super) struct Space {
     services: BTreeMap<Arc<str>, (Round, ServiceFacts)>,
     /// Services with a selector, by its first name and value: a pod need not
     /// be compared with all.
-    by_selector: HashMap<(Arc<str>, Arc<str>), BTreeSet<Arc<str>>>,
+    by_selector: HashMap<Pair, BTreeSet<Arc<str>>>,
     /// Services without a selector.
     bare: BTreeSet<Arc<str>>,
     /// By Service, then by name.
-    slices: HashMap<Arc<str>, BTreeMap<Arc<str>, (Round, SliceFacts)>>,
+    slices: HashMap<Arc<str>, Slices>,
 }
+
+type Pair = (Arc<str>, Arc<str>);
+type Slices = BTreeMap<Arc<str>, (Round, SliceFacts)>;
 
 impl Space {
     pub(super) fn is_empty(&self) -> bool {

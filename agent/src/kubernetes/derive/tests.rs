@@ -33,6 +33,10 @@ fn with(mut value: Value, path: &str, new: Value) -> Value {
 }
 
 /// A pod `example` of Service `example`, and a port of that.
+#[expect(
+    clippy::needless_pass_by_value,
+    reason = "a value is written where it is passed"
+)]
 fn port(port: Value) -> [Value; 2] {
     let pod = pod("example", json!({"app": "example"}));
     [pod, service("example", json!([port]))]
