@@ -2,10 +2,32 @@
 
 use std::path::Path;
 
+use super::read::not_read;
 use super::settings::Kubernetes;
-use super::table::Reader;
+use super::table::{Findings, Reader};
 
-pub(super) fn kubernetes(mut table: Reader<'_>, folder: &Path) -> Kubernetes {
+/// What a file of Traefik 1.7 has in a table of this name, its provider
+/// (`provider/kubernetes/kubernetes.go`, `provider/provider.go`).
+const TRAEFIK: [&str; 16] = [
+    "certAuthFilePath",
+    "constraints",
+    "debugLogGeneratedTemplate",
+    "disablePassHostHeaders",
+    "enablePassTLSCert",
+    "endpoint",
+    "filename",
+    "ingressClass",
+    "ingressEndpoint",
+    "labelSelector",
+    "namespaces",
+    "templateVersion",
+    "throttleDuration",
+    "token",
+    "trace",
+    "watch",
+];
+
+pub(super) fn kubernetes(mut table: Reader<'_>, folder: &Path, findings: &Findings) -> Kubernetes {
     let enabled = table.bool("enabled").is_some_and(|enabled| enabled.value);
     let kubeconfig = table.name("kubeconfig");
     let assume_http = table.bool("assumeHttp").is_some_and(|assume| assume.value);
@@ -15,6 +37,7 @@ pub(super) fn kubernetes(mut table: Reader<'_>, folder: &Path) -> Kubernetes {
         assume_http,
         zone: table.name("zone").map(|zone| zone.value.into()),
     };
+    not_read(&table.leave(&TRAEFIK), findings);
     table.finish();
     kubernetes
 }

@@ -67,7 +67,7 @@ pub(super) fn read(file: &str, text: &str, folder: &Path) -> (Settings, Vec<Find
         settings.admin = super::admin::admin(table, folder, &findings);
     }
     if let Some(table) = root.table("kubernetes", Keys::Strict) {
-        settings.kubernetes = super::kubernetes::kubernetes(table, folder);
+        settings.kubernetes = super::kubernetes::kubernetes(table, folder, &findings);
     }
     of_traefik(&mut root, &findings);
     root.finish();
@@ -76,7 +76,11 @@ pub(super) fn read(file: &str, text: &str, folder: &Path) -> (Settings, Vec<Find
 
 /// Says that the rest of Traefik's own file is of no account.
 fn of_traefik(root: &mut Reader<'_>, findings: &Findings) {
-    let left = root.leave(&TRAEFIK);
+    not_read(&root.leave(&TRAEFIK), findings);
+}
+
+/// Warns of what Traefik reads and nodespan does not.
+pub(super) fn not_read(left: &[At], findings: &Findings) {
     let Some((first, others)) = left.split_first() else {
         return;
     };
@@ -97,7 +101,7 @@ fn of_traefik(root: &mut Reader<'_>, findings: &Findings) {
 /// What else stands in a file of Traefik, of its static configuration of 1.7
 /// (`configuration/configuration.go`) and 2.x to 3.x
 /// (`pkg/config/static/static_config.go`), and what 1.7 has beside it.
-// Not `kubernetes`, which is a table of ours: its keys there are strict.
+// Not `kubernetes`, which is a table of ours as well (`config::kubernetes`).
 const TRAEFIK: [&str; 61] = [
     "accessLog",
     "accessLogsFile",

@@ -296,9 +296,8 @@ fn by_policy(
     if !protocol.is_traced() {
         return Err(NotTraced::once(NotSelected::NotHttp));
     }
-    let peer_observed = began.side == Side::Server
-        && route.shared_spans
-        && peer_is_observed(policies, &selected, route, began);
+    let peer_observed =
+        began.side == Side::Server && peer_is_observed(policies, &selected, route, began);
     Ok(Chosen {
         workload: name(members, known, &selected),
         route: route.clone(),

@@ -79,6 +79,13 @@ networking:
 ---
 type: Dataplane
 mesh: default
+name: eu-2
+networking:
+  address: 10.0.0.8
+  inbound: [{port: 80, tags: {kuma.io/service: eu, kuma.io/protocol: http, region: eu}}]
+---
+type: Dataplane
+mesh: default
 name: web-2
 networking:
   address: 10.0.0.7
@@ -189,6 +196,8 @@ fn servers_go_where_their_policy_says() {
         ("10.0.0.1:8080", "10.0.0.2:4000", ok("web", MAIN, false)),
         ("10.0.0.1:8081", stranger, Err((NotHttp, false))),
         ("10.0.0.2:80", stranger, ok("eu", EU, false)),
+        // Whether they share ids is another question.
+        ("10.0.0.2:80", "10.0.0.8:4000", ok("eu", EU, true)),
         ("10.0.0.3:5432", stranger, Err((NotHttp, false))),
         ("10.0.0.4:80", stranger, Err((UnknownBackend, true))),
         ("10.0.0.5:80", stranger, Err((UnsupportedBackend, true))),

@@ -59,6 +59,11 @@ fn what_has_no_effect_is_a_warning() {
             "`DEBUG` and 3 more (logLevel, docker, acme) are Traefik's own and not read here",
         ),
         (
+            "[tracing]\n[kubernetes]\nendpoint = 'http://localhost:8080'\nlabelselector = 'a=b'\n".into(),
+            "3:1",
+            "`kubernetes.endpoint` and 1 more (kubernetes.labelselector) are Traefik's own and not read here",
+        ),
+        (
             "[tracing]\nspanNameLimit = 20".into(),
             "2:17",
             "as in Traefik, 24 is taken",
