@@ -26,7 +26,7 @@ pub enum AdminError {
     /// Somebody else listens there, perhaps another agent.
     #[error(
         "the admin address {address} is in use (by another nodespan?); \
-         choose another with `[admin] listen = \"HOST:PORT\"`, or `\"off\"`"
+         choose another with `[admin] listen = \"ADDRESS:PORT\"`, or `\"off\"`"
     )]
     InUse {
         /// The address.

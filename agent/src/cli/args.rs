@@ -129,8 +129,8 @@ pub struct ExplainArgs {
         required_unless_present = "agent"
     )]
     pub resources: Vec<PathBuf>,
-    /// Ask the running agent, here or at its default address, about a workload
-    /// that it has seen.
+    /// Ask the running agent, at its default address if none is given, about a
+    /// workload that it has seen.
     #[arg(long, value_name = "HOST:PORT", num_args = 0..=1,
           default_missing_value = "127.0.0.1:9903",
           requires = "workload", conflicts_with_all = ["resources", "mesh", "tags"])]

@@ -114,6 +114,7 @@ impl Stage {
         say("starting the agent (nodespan run --config nodespan.toml)");
         let mut agent = Agent::start(&self.nodespan, &self.zipkin, dir.path())?;
         mesh.wait_ready()?;
+        say("warming the services up: 3 requests with `b3: 0`, not reported (denied)");
         for product in 1..=3 {
             mesh.warm_up(product)?;
         }
