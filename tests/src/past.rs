@@ -17,7 +17,7 @@ use crate::targets::{self, PORTS, Places, python_program};
 use crate::wait;
 
 /// Port of the server that finds out whether the agent is ready.
-const PROBE: u16 = PORTS + 50;
+const PROBE: u16 = PORTS + 55;
 /// How often each path is gone.
 const TIMES: u64 = 10;
 

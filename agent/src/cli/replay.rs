@@ -95,17 +95,20 @@ pub(super) fn run(args: &ReplayArgs) -> Result<(), RunError> {
                         .await;
                 }
             }
-            let drained = packets.drain(BUDGET, &mut |record| {
-                // Halves of a call wait for each other by the time of records;
-                // where nothing waits the packets' does, and costs less.
-                if !alone {
-                    now = now.max(record.time());
-                }
-                assembler.push(&record, &mut outputs);
-            });
-            if alone {
+            // Halves of a call wait for each other by the time of records; where
+            // nothing waits the packets' does, and costs less.
+            let drained = if alone {
+                let drained = packets.drain(BUDGET, &mut |record| {
+                    assembler.push(&record, &mut outputs);
+                });
                 now = packets.latest();
-            }
+                drained
+            } else {
+                packets.drain(BUDGET, &mut |record| {
+                    now = now.max(record.time());
+                    assembler.push(&record, &mut outputs);
+                })
+            };
             if now.since(expired_at) > EXPIRY {
                 expired_at = now;
                 assembler.expire(now, &mut outputs);
