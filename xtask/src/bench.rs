@@ -12,8 +12,9 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
+use serde::de::DeserializeOwned;
 
 use crate::{
     build,
@@ -35,6 +36,26 @@ mod report;
 
 use figures::{Figures, Mode, Spec};
 pub(crate) use guest::BenchGuest;
+
+/// Builds an example of the agent's in release, runs it, and reads the JSON
+/// that it prints.
+///
+/// # Errors
+/// If it does not build, fails, or prints something else.
+fn figures_of_example<T: DeserializeOwned>(workspace: &Workspace, example: &str) -> Result<T> {
+    let words = ["build", "--release", "-p", "nodespan", "--example", example];
+    sh::run(workspace.cargo().args(words))?;
+    let program = workspace.target.join("release/examples").join(example);
+    let output = Command::new(&program)
+        .output()
+        .with_context(|| format!("running {}", program.display()))?;
+    ensure!(
+        output.status.success(),
+        "{example}: {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    serde_json::from_slice(&output.stdout).context("reading its figures")
+}
 
 /// The empty programs that are the floor of what tracing costs.
 const FLOOR: &str = "xtask/src/bench/floor.c";

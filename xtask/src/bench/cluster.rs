@@ -1,12 +1,12 @@
 //! What knowing a Kubernetes cluster costs (`agent/examples/kubernetes-bench.rs`).
 
-use std::{fmt, process::Command};
+use std::fmt;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::Result;
 use serde::{Deserialize, Serialize};
 
 use super::limits::{Check, float};
-use crate::{sh, workspace::Workspace};
+use crate::workspace::Workspace;
 
 const EXAMPLE: &str = "kubernetes-bench";
 
@@ -42,18 +42,7 @@ pub(super) struct Cluster {
 /// # Errors
 /// If it does not build, or fails.
 pub(super) fn measure(workspace: &Workspace) -> Result<Cluster> {
-    let words = ["build", "--release", "-p", "nodespan", "--example", EXAMPLE];
-    sh::run(workspace.cargo().args(words))?;
-    let program = workspace.target.join("release/examples").join(EXAMPLE);
-    let output = Command::new(&program)
-        .output()
-        .with_context(|| format!("running {}", program.display()))?;
-    ensure!(
-        output.status.success(),
-        "{EXAMPLE}: {}",
-        String::from_utf8_lossy(&output.stderr)
-    );
-    serde_json::from_slice(&output.stdout).context("reading its figures")
+    super::figures_of_example(workspace, EXAMPLE)
 }
 
 impl Cluster {

@@ -3,13 +3,13 @@
 //! Measured in processor time, in one process (`agent/examples/policy-bench.rs`); only
 //! ratios have limits, because a machine's speed is its own.
 
-use std::{fmt, process::Command};
+use std::fmt;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::Result;
 use serde::{Deserialize, Serialize};
 
 use super::limits::{Check, float};
-use crate::{sh, workspace::Workspace};
+use crate::workspace::Workspace;
 
 const EXAMPLE: &str = "policy-bench";
 
@@ -49,24 +49,7 @@ struct Size {
 /// # Errors
 /// If it does not build, or fails.
 pub(super) fn measure(workspace: &Workspace) -> Result<Policy> {
-    sh::run(workspace.cargo().args([
-        "build",
-        "--release",
-        "-p",
-        "nodespan",
-        "--example",
-        EXAMPLE,
-    ]))?;
-    let program = workspace.target.join("release/examples").join(EXAMPLE);
-    let output = Command::new(&program)
-        .output()
-        .with_context(|| format!("running {}", program.display()))?;
-    ensure!(
-        output.status.success(),
-        "{EXAMPLE}: {}",
-        String::from_utf8_lossy(&output.stderr)
-    );
-    serde_json::from_slice(&output.stdout).context("reading its figures")
+    super::figures_of_example(workspace, EXAMPLE)
 }
 
 impl Policy {
