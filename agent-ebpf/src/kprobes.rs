@@ -1,9 +1,11 @@
 //! The same programs as kprobes and kretprobes, for kernels without fentry.
 //!
 //! A declared degraded mode: each call costs two to four times as much, and a
-//! kretprobe loses returns when many tasks block in the function at once (its
-//! pool of return instances is fixed). Receives block, so their bytes are taken
-//! where `tcp_rcv_space_adjust` is called inside them.
+//! kretprobe loses returns when more tasks are in the function at once than it
+//! has instances for: two on a machine with two CPUs, and a task may be
+//! rescheduled where the function locks the socket. So bytes are taken inside
+//! the calls: those of receives where `tcp_rcv_space_adjust` is called, those
+//! of sends where `release_sock` is.
 
 use core::ffi::c_void;
 
@@ -12,7 +14,7 @@ use aya_ebpf::macros::{kprobe, kretprobe, map};
 use aya_ebpf::maps::HashMap;
 use aya_ebpf::programs::{ProbeContext, RetProbeContext};
 
-use agent_ebpf::Program;
+use agent_ebpf::{Direction, Program};
 
 use crate::globals::layout;
 use crate::mem::{Mem as _, Probed};
@@ -29,47 +31,91 @@ struct Arguments {
     msg: u64,
     len: u64,
     flags: u64,
-    /// `copied_seq` at the start of a receive.
+    /// `copied_seq` at the start of a receive, `write_seq` at that of a send.
     start: u64,
     /// Bytes that are reported already.
     taken: u64,
+    /// A [`Direction`].
+    direction: u64,
 }
 
 #[kprobe]
 fn kprobe_send(ctx: ProbeContext) -> u32 {
     if owner::watched().is_some()
         && let (Some(sk), Some(msg)) = (ctx.arg::<u64>(0), ctx.arg::<u64>(1))
+        && let Some(len) = ctx.arg::<u64>(2)
     {
         call::enter::<Probed>(pointer(msg).cast());
+        let start = u64::from(Probed::u32(pointer(sk).cast(), layout!(write_seq)));
         save(Arguments {
             sk,
             msg,
-            len: 0,
+            len,
             flags: 0,
-            start: 0,
+            start,
             taken: 0,
+            direction: Direction::Out as u64,
         });
     }
     0
 }
 
+/// `release_sock(sk)`: the last that a send does, and in another file. A send
+/// that moved less than it was given, or nothing, is left to the return: it
+/// may still be waiting for room (`sk_stream_wait_memory` calls this, too).
+#[kprobe]
+fn kprobe_sent(ctx: ProbeContext) -> u32 {
+    let Some(sk) = ctx.arg::<u64>(0) else {
+        return 0;
+    };
+    let Some(saved) = CALLS.get_ptr_mut(bpf_get_current_pid_tgid()) else {
+        return 0;
+    };
+    // SAFETY: a live map value, of this task alone.
+    let arguments = unsafe { *saved };
+    if arguments.sk != sk || arguments.direction != Direction::Out as u64 || arguments.taken != 0 {
+        return 0;
+    }
+    let now = Probed::u32(pointer(sk).cast(), layout!(write_seq));
+    let moved = now.wrapping_sub(arguments.start as u32) as i32;
+    if moved > 0
+        && moved as u64 == arguments.len
+        && let Some(owner) = owner::watched()
+    {
+        // SAFETY: as above.
+        unsafe { (*saved).taken = arguments.len };
+        send(&arguments, moved, owner);
+    }
+    0
+}
+
+/// Partial sends and errors; whole ones are reported before.
 #[kretprobe]
 fn kretprobe_send(ctx: RetProbeContext) -> u32 {
     let ret: i32 = ctx.ret();
     let Some(saved) = take() else { return 0 };
-    if ret != -EAGAIN
+    let reported = ret > 0 && saved.taken >= ret as u64;
+    if !reported
+        && ret != -EAGAIN
         && let Some(owner) = owner::watched()
-        && !call::ignores::<Probed>(Program::SendExit, pointer(saved.sk))
     {
-        sent::<Probed>(
-            Program::SendExit,
-            pointer(saved.sk),
-            pointer(saved.msg).cast(),
-            ret,
-            owner,
-        );
+        send(&saved, ret, owner);
     }
     0
+}
+
+#[inline(always)]
+fn send(saved: &Arguments, ret: i32, owner: u64) {
+    if call::ignores::<Probed>(Program::SendExit, pointer(saved.sk)) {
+        return;
+    }
+    sent::<Probed>(
+        Program::SendExit,
+        pointer(saved.sk),
+        pointer(saved.msg).cast(),
+        ret,
+        owner,
+    );
 }
 
 /// `tcp_recvmsg` of a kernel where the flags are in this place; one program
@@ -90,6 +136,7 @@ macro_rules! kprobe_recv {
                     flags,
                     start,
                     taken: 0,
+                    direction: Direction::In as u64,
                 });
             }
             0
@@ -117,6 +164,7 @@ fn kprobe_took(ctx: ProbeContext) -> u32 {
     let copied = now.wrapping_sub(arguments.start as u32) as i32;
     if copied > 0
         && arguments.sk == sk
+        && arguments.direction == Direction::In as u64
         && let Some(owner) = owner::watched()
     {
         // SAFETY: as above.

@@ -35,26 +35,11 @@ const GROUPS: [&str; 11] = [
     "replay/",
 ];
 
-/// Who is called over 1,000 connections beside nginx, by kernel: all of them
-/// everywhere would take each kernel a minute. Each is on two kernels; on any
-/// other kernel all are.
-const THOUSAND: [(&str, [&str; 2]); 4] = [
-    ("5.10", ["envoy", "python"]),
-    ("6.1", ["node", "go"]),
-    ("6.12", ["envoy", "go"]),
-    ("7", ["node", "python"]),
-];
-
 /// Runs it and reports. Without `nodespan`, only the traffic is judged.
 ///
 /// # Errors
 /// If the servers or the agent cannot be started or do not survive.
-pub fn run(
-    report: &mut Report,
-    places: &Places,
-    nodespan: Option<&PathBuf>,
-    kernel: &str,
-) -> Result<()> {
+pub fn run(report: &mut Report, places: &Places, nodespan: Option<&PathBuf>) -> Result<()> {
     if !GROUPS.iter().any(|group| report.wants(group)) {
         return Ok(());
     }
@@ -81,7 +66,7 @@ pub fn run(
         one.drive(&mut cases, report);
     }
     let capture = drive_captured(&mut cases, report, &targets, places);
-    drive(&mut cases, report, &targets, places, kernel);
+    drive(&mut cases, report, &targets, places);
     cases.wait_logged(&targets);
     report.note("traffic is over");
     if let Some(nodespan) = nodespan {
@@ -185,8 +170,7 @@ fn start(report: &mut Report, places: &Places) -> Result<Vec<Target>> {
     Ok(up)
 }
 
-fn drive(cases: &mut Cases, report: &Report, targets: &[Target], places: &Places, kernel: &str) {
-    let chosen = THOUSAND.iter().find(|(its, _)| *its == kernel);
+fn drive(cases: &mut Cases, report: &Report, targets: &[Target], places: &Places) {
     for target in targets.iter().filter(|target| target.name != "captured") {
         let few = |case: &&Case| matches!(case.name, "keep-alive" | "short");
         let table: Vec<Case> = match target.name {
@@ -219,7 +203,7 @@ fn drive(cases: &mut Cases, report: &Report, targets: &[Target], places: &Places
         if matches!(target.name, "nginx" | "go") {
             clients::wrk(cases, report, target);
         }
-        if target.name == "nginx" || chosen.is_none_or(|(_, names)| names.contains(&target.name)) {
+        if !matches!(target.name, "origin" | "uring") {
             clients::thousand(cases, report, target);
         }
         if matches!(target.name, "nginx" | "envoy") {

@@ -12,7 +12,7 @@ use std::{
 use anyhow::{Context, Result, bail};
 use clap::Args;
 
-use crate::{apt, cache::Cache, setup::bpf, sh, workspace::Workspace};
+use crate::{apt, cache::Cache, setup::bpf, sh, strip, workspace::Workspace};
 
 /// The target of what is released: it runs on any distribution, since its C
 /// library is inside.
@@ -226,6 +226,7 @@ pub(crate) fn kernel_objects(workspace: &Workspace) -> Result<PathBuf> {
                 .args(kernel_arguments(object.feature)),
         )?;
         let built = fs::read(target.join(BPF_TARGET).join("release").join(BPF_BINARY))?;
+        let built = strip::debug(&built)?;
         let kept = target.join(object.file);
         // Untouched if it is the same, or the agent would be built anew.
         if fs::read(&kept).ok().as_ref() != Some(&built) {

@@ -26,6 +26,7 @@ mod setup;
 mod sh;
 mod test;
 mod vm;
+mod strip;
 mod workspace;
 
 /// Builds, runs, tests and measures nodespan.

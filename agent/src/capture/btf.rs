@@ -17,11 +17,11 @@ use std::collections::HashSet;
 #[cfg(any(test, feature = "fuzzing"))]
 pub use fuzz::fuzz_btf;
 
-/// Types of one kernel.
+/// Types of one kernel, in the blob that holds them: a kernel's has 6 MB.
 #[derive(Debug)]
-pub struct Btf {
-    types: Vec<u8>,
-    strings: Vec<u8>,
+pub struct Btf<'blob> {
+    types: &'blob [u8],
+    strings: &'blob [u8],
     /// Offset of each type in `types`; ids begin with 1, 0 is void.
     offsets: Vec<u32>,
 }
@@ -90,12 +90,12 @@ impl Member {
     }
 }
 
-impl Btf {
+impl<'blob> Btf<'blob> {
     /// Reads a blob as `/sys/kernel/btf/vmlinux` gives it.
     ///
     /// # Errors
     /// If it is not BTF, or holds a kind this reader does not know.
-    pub fn parse(blob: &[u8]) -> Result<Self, BtfError> {
+    pub fn parse(blob: &'blob [u8]) -> Result<Self, BtfError> {
         let word = |at: usize| u32_at(blob, at).ok_or(BtfError::Header("cut header"));
         let (magic, header) = (word(0)?, word(4)?);
         let (types, strings) = ((word(8)?, word(12)?), (word(16)?, word(20)?));
@@ -105,10 +105,9 @@ impl Btf {
         if magic >> 16 & 0xff != 1 {
             return Err(BtfError::Header("other version"));
         }
-        let section = |(offset, len): (u32, u32)| -> Option<Vec<u8>> {
+        let section = |(offset, len): (u32, u32)| -> Option<&'blob [u8]> {
             let start = (header as usize).checked_add(offset as usize)?;
             blob.get(start..start.checked_add(len as usize)?)
-                .map(<[u8]>::to_vec)
         };
         let types = section(types).ok_or(BtfError::Header("types outside the blob"))?;
         let strings = section(strings).ok_or(BtfError::Header("strings outside the blob"))?;
@@ -116,7 +115,7 @@ impl Btf {
         let mut at = 0;
         while at < types.len() {
             let id = u32::try_from(offsets.len()).unwrap_or(u32::MAX);
-            let info = u32_at(&types, at + 4).ok_or(BtfError::Cut { id, offset: at })?;
+            let info = u32_at(types, at + 4).ok_or(BtfError::Cut { id, offset: at })?;
             let extra = extra(info).ok_or(BtfError::Kind {
                 id,
                 offset: at,
@@ -200,7 +199,7 @@ impl Btf {
             .filter(|proto| proto.kind == FUNC_PROTO)
             .ok_or_else(|| missing("prototype of function", function))?;
         Ok((0..proto.vlen)
-            .filter_map(|i| u32_at(&self.types, proto.body + i * 8))
+            .filter_map(|i| u32_at(self.types, proto.body + i * 8))
             .map(|name| String::from_utf8_lossy(self.string(name)).into_owned())
             .collect())
     }
@@ -269,11 +268,11 @@ impl Btf {
         };
         let at = (0..entry.vlen)
             .map(|i| entry.body + i * words * 4)
-            .find(|&at| u32_at(&self.types, at).is_some_and(|its| self.is(its, name)))?;
-        if words == 3 && u32_at(&self.types, at + 8)? != 0 {
+            .find(|&at| u32_at(self.types, at).is_some_and(|its| self.is(its, name)))?;
+        if words == 3 && u32_at(self.types, at + 8)? != 0 {
             return None;
         }
-        u32_at(&self.types, at + 4)
+        u32_at(self.types, at + 4)
     }
 
     /// Finds a member in a struct or in the anonymous ones inside it. No
@@ -292,9 +291,9 @@ impl Btf {
             }
             found = (0..entry.vlen).find_map(|i| {
                 let at = entry.body + i * 12;
-                let its_name = u32_at(&self.types, at)?;
-                let type_id = u32_at(&self.types, at + 4)?;
-                let offset = u32_at(&self.types, at + 8)?;
+                let its_name = u32_at(self.types, at)?;
+                let type_id = u32_at(self.types, at + 4)?;
+                let offset = u32_at(self.types, at + 8)?;
                 // With the flag set the upper 8 bits are a bit field's size.
                 let (offset, width) = if entry.flag {
                     (offset & 0x00ff_ffff, offset >> 24)
@@ -340,13 +339,13 @@ impl Btf {
 
     fn entry(&self, id: u32) -> Option<Entry> {
         let at = *self.offsets.get(id as usize)? as usize;
-        let info = u32_at(&self.types, at.checked_add(4)?)?;
+        let info = u32_at(self.types, at.checked_add(4)?)?;
         Some(Entry {
-            name: u32_at(&self.types, at)?,
+            name: u32_at(self.types, at)?,
             kind: kind(info),
             vlen: (info & 0xffff) as usize,
             flag: info >> 31 != 0,
-            size_or_type: u32_at(&self.types, at + 8)?,
+            size_or_type: u32_at(self.types, at + 8)?,
             body: at + HEADER,
         })
     }

@@ -51,7 +51,7 @@ pub struct Preempt {
 
 impl Preempt {
     /// `None` if one of them does not exist: no half is of use.
-    fn resolve(btf: &Btf) -> Option<Self> {
+    fn resolve(btf: &Btf<'_>) -> Option<Self> {
         let id = |name| btf.function_id(name).ok();
         Some(Self {
             disable: id("bpf_preempt_disable")?,
@@ -88,7 +88,7 @@ impl Kernel {
     ///
     /// # Errors
     /// Names the first thing that this kernel lacks.
-    pub fn resolve(btf: &Btf) -> Result<Self, LayoutError> {
+    pub fn resolve(btf: &Btf<'_>) -> Result<Self, LayoutError> {
         let at = |path: &str| btf.offset(path);
         let either = |a: &str, b: &str| at(a).or_else(|_| at(b));
         let optional = |path: &str| at(path).unwrap_or(NONE);
@@ -168,7 +168,7 @@ impl Kernel {
 }
 
 fn expect(
-    btf: &Btf,
+    btf: &Btf<'_>,
     function: &'static str,
     places: &[(usize, &str)],
     arities: &[usize],

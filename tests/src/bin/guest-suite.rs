@@ -39,7 +39,7 @@ fn main() -> Result<ExitCode> {
     let mut report = Report::new(arguments.only);
     report.note(&format!("guest-suite on kernel {}", arguments.kernel));
     let (places, nodespan) = (&arguments.places, arguments.nodespan.as_ref());
-    if let Err(error) = traffic::run(&mut report, places, nodespan, &arguments.kernel) {
+    if let Err(error) = traffic::run(&mut report, places, nodespan) {
         report.result("traffic", Err(error));
     }
     let zipkin = std::env::var("NODESPAN_ZIPKIN").context("NODESPAN_ZIPKIN is not set");

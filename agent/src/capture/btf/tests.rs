@@ -118,8 +118,9 @@ impl Blob {
         bytes
     }
 
-    fn read(&self) -> Btf {
-        Btf::parse(&self.bytes()).unwrap()
+    /// Leaks the bytes: blobs here are small.
+    fn read(&self) -> Btf<'static> {
+        Btf::parse(self.bytes().leak()).unwrap()
     }
 }
 

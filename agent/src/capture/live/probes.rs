@@ -77,20 +77,18 @@ impl Probes {
             }
         })?;
         let whole = Btf::parse(&blob)?;
-        drop(blob);
         let kernel = Kernel::resolve(&whole)?;
         // The loader's own reader makes a tree of every type; all that it is
         // asked for is where these functions are.
         let functions: Vec<&str> = FUNCTIONS.into_iter().chain(layout::PAST).collect();
         let skeleton = whole.skeleton(&functions);
         drop(whole);
+        drop(blob);
         let by_cgroup = fs::exists("/sys/fs/cgroup/cgroup.controllers").unwrap_or(false);
         raise_memlock();
-        let btf = aya::Btf::parse(&skeleton, aya::Endianness::default())
-            .map_err(|source| LiveError::Object(Box::new(aya::EbpfError::BtfError(source))))?;
         let twice = preempts();
         let mut probes = Self {
-            ebpf: open(object, by_cgroup, twice, &kernel, options, &btf)?,
+            ebpf: open(object, by_cgroup, twice, &kernel, options)?,
             kernel,
             programs: Vec::new(),
             by_cgroup,
@@ -99,14 +97,15 @@ impl Probes {
             degraded: Vec::new(),
             inside: None,
         };
-        if by_cgroup {
-            probes.attach_all(object, options, &btf)?;
-        } else {
+        if !by_cgroup {
             probes
                 .degraded
                 .push("no cgroup v2 at /sys/fs/cgroup: owners are processes".to_owned());
-            probes.attach_all(object, options, &btf)?;
         }
+        // After `open`, which has the kernel's whole BTF in memory for a moment.
+        let btf = aya::Btf::parse(&skeleton, aya::Endianness::default())
+            .map_err(|source| LiveError::Object(Box::new(aya::EbpfError::BtfError(source))))?;
+        probes.attach_all(object, options, &btf)?;
         Ok(probes)
     }
 
@@ -129,7 +128,7 @@ impl Probes {
             // functions that are verified by themselves.
             self.programs.clear();
             self.inside = None;
-            self.ebpf = open(object, self.by_cgroup, true, &self.kernel, options, btf)?;
+            self.ebpf = open(object, self.by_cgroup, true, &self.kernel, options)?;
             self.degraded.push(
                 "this kernel preempts and does not let programs turn that off: a call may be missed".to_owned(),
             );
@@ -145,7 +144,7 @@ impl Probes {
         // What is attached already goes with the object it came from.
         self.programs.clear();
         self.inside = None;
-        self.ebpf = open(object, self.by_cgroup, false, &self.kernel, options, btf)?;
+        self.ebpf = open(object, self.by_cgroup, false, &self.kernel, options)?;
         self.kprobes = true;
         self.degraded
             .push(format!("kprobes instead of fentry: {refused}"));
@@ -163,11 +162,20 @@ impl Probes {
         self.kprobe(receive, "tcp_recvmsg")?;
         self.kprobe("kprobe_took", "tcp_rcv_space_adjust")?;
         self.kprobe("kretprobe_recv", "tcp_recvmsg")?;
+        self.kprobe("kprobe_sent", "release_sock")?;
         self.kprobe("kprobe_send", "tcp_sendmsg")?;
         self.kprobe("kretprobe_send", "tcp_sendmsg")?;
         self.degraded.push(
-            "kretprobes miss returns when more tasks wait in a function than they have instances for: the end of a stream, or a send".to_owned(),
+            "kretprobes miss returns when more tasks wait in a function than they have instances for: the end of a stream, or a send that was cut short".to_owned(),
         );
+        if self.twice {
+            // `bpf_disable_instrumentation` (kernel/bpf/syscall.c) keeps kprobe
+            // programs from running on a CPU while a map is changed, and only
+            // migration off meanwhile.
+            self.degraded.push(
+                "this kernel preempts: a call is missed where a task is kept from finishing a change of a map".to_owned(),
+            );
+        }
         self.degraded.push(
             "what goes past the probes (MPTCP, splice, sockmap, kernel TLS) is not counted"
                 .to_owned(),
@@ -363,7 +371,6 @@ fn open(
     twice: bool,
     kernel: &Kernel,
     options: &Options,
-    btf: &aya::Btf,
 ) -> Result<Ebpf, LiveError> {
     // Only where it is needed: elsewhere it costs, and up to 6.14 functions of
     // several callers must not be called so.
@@ -374,7 +381,8 @@ fn open(
         twice: u32::from(twice),
     };
     EbpfLoader::new()
-        .btf(Some(btf))
+        // It has read the kernel's to relocate by; here `Layout` does that.
+        .btf(None)
         .override_global("LAYOUT", &super::control::Plain(kernel.layout), true)
         .override_global("SETTINGS", &super::control::Plain(settings), true)
         .map_max_entries("RING", options.ring_bytes)
