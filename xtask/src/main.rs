@@ -24,9 +24,9 @@ mod scratch;
 mod servers;
 mod setup;
 mod sh;
+mod strip;
 mod test;
 mod vm;
-mod strip;
 mod workspace;
 
 /// Builds, runs, tests and measures nodespan.
