@@ -751,6 +751,37 @@ fn the_hints_name_what_was_meant() {
 }
 
 #[test]
+fn protocol_buffers_to_a_path_of_version_1_are_warned_of() {
+    let found = |conf: &str| {
+        let backend = format!("{{name: z, type: zipkin, conf: {{{conf}}}}}");
+        findings(&format!(
+            "type: Mesh\nname: a\ntracing: {{backends: [{backend}]}}"
+        ))
+        .into_iter()
+        .filter(|(_, field, _)| field.ends_with("apiVersion"))
+        .map(|(severity, _, message)| (severity, message))
+        .collect::<Vec<_>>()
+    };
+    let warning = (
+        Severity::Warning,
+        "httpProto is version 2, and /api/v1/spans takes version 1: a server refuses it there"
+            .to_owned(),
+    );
+    for url in [
+        "http://z:9411/api/v1/spans",
+        "http://z:9411/api/v1/spans/?a=b",
+    ] {
+        let proto = format!("url: '{url}', apiVersion: httpProto");
+        assert_eq!(found(&proto), [warning.clone()], "{url}");
+        for other in ["", ", apiVersion: httpJson", ", apiVersion: httpJsonV1"] {
+            assert_eq!(found(&format!("url: '{url}'{other}")), []);
+        }
+    }
+    let right = "url: 'http://z:9411/api/v2/spans', apiVersion: httpProto";
+    assert_eq!(found(right), []);
+}
+
+#[test]
 fn datadog_is_taken_and_said_to_be_of_no_use() {
     let text = |conf: &str| {
         format!(
