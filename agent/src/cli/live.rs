@@ -14,7 +14,7 @@ use super::owners::{Owners, process_of};
 use super::pipeline::{Pipeline, Update, Wish};
 use super::{RunError, events};
 use crate::assemble::{Assembler, Output};
-use crate::capture::live::{Control, Gauges, Live, LiveError};
+use crate::capture::live::{Control, KernelCounters, Live, LiveError};
 use crate::capture::{Command, Event};
 use crate::identify::{Identifier, Identify as _};
 use crate::ledger::{Event as Counted, Ledger, Lost, Missed};
@@ -67,15 +67,17 @@ impl Threads {
         orders: Orders,
         stop: &Arc<AtomicBool>,
         ledger: &Arc<Ledger>,
+        taken: &Arc<Taken>,
     ) -> std::io::Result<Self> {
         let (sender, receiver) = sync_channel(BATCHES);
         let asked_to_stop = Arc::clone(stop);
-        let accounts = Arc::clone(ledger);
+        let (accounts, taken) = (Arc::clone(ledger), Arc::clone(taken));
         let reader = thread::Builder::new()
             .name("reader".to_owned())
             .spawn(move || {
                 let ends = Ends(asked_to_stop);
-                read(live, assembler, &sender, orders, &ends.0, &accounts)
+                let accounts = (&*accounts, &*taken);
+                read(live, assembler, &sender, orders, &ends.0, accounts)
             })?;
         let asked_to_stop = Arc::clone(stop);
         let stages = thread::Builder::new()
@@ -104,7 +106,7 @@ fn read(
     sender: &SyncSender<Batch>,
     orders: Orders,
     stop: &AtomicBool,
-    ledger: &Ledger,
+    (ledger, taken): (&Ledger, &Taken),
 ) -> Result<(), LiveError> {
     let mut outputs = Vec::new();
     let mut gone = Vec::new();
@@ -155,8 +157,7 @@ fn read(
             }
             assembler.push(record, &mut outputs);
         });
-        ledger.records.read.set(live.records_read());
-        ledger.records.lost.set(Lost::Malformed, live.malformed());
+        taken.set(live.records_read(), live.malformed());
         events::assembled(assembler.counters(), ledger);
         let now = now();
         if now.since(expired_at) > EXPIRY {
@@ -283,15 +284,40 @@ fn lock(owners: &Mutex<Owners<Control>>) -> MutexGuard<'_, Owners<Control>> {
     owners.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Brings the kernel's counts into the ledger.
-pub(super) fn account(gauges: &Gauges, ledger: &Ledger, bytes: &Traffic) {
-    let kernel = gauges.read();
+/// What the reader has taken out of the ring so far. It goes into the ledger
+/// together with what the kernel has counted, of which it is a part.
+#[derive(Debug, Default)]
+pub(super) struct Taken {
+    read: AtomicU64,
+    malformed: AtomicU64,
+}
+
+impl Taken {
+    fn set(&self, read: u64, malformed: u64) {
+        self.read.store(read, Ordering::Release);
+        self.malformed.store(malformed, Ordering::Release);
+    }
+}
+
+/// Brings the counts of the reader and of the kernel into the ledger.
+pub(super) fn account(
+    taken: &Taken,
+    kernel: impl FnOnce() -> KernelCounters,
+    ledger: &Ledger,
+    bytes: &Traffic,
+) {
+    // The kernel counts a record before the reader gets it. What has been read
+    // by now is among what the kernel says afterwards; the other way around
+    // more would have been read than seen.
+    let read = taken.read.load(Ordering::Acquire);
+    let malformed = taken.malformed.load(Ordering::Acquire);
+    let kernel = kernel();
     let get = |counter| kernel.get(counter);
-    ledger.records.seen.set(get(Counter::Records));
-    ledger
-        .records
-        .lost
-        .set(Lost::RingFull, get(Counter::RingFull));
+    let records = &ledger.records;
+    records.seen.set(get(Counter::Records));
+    records.read.set(read);
+    records.lost.set(Lost::Malformed, malformed);
+    records.lost.set(Lost::RingFull, get(Counter::RingFull));
     for (reason, counter) in [
         (Missed::MapFull, Counter::SocketsFull),
         (Missed::Fault, Counter::Fault),
@@ -302,12 +328,9 @@ pub(super) fn account(gauges: &Gauges, ledger: &Ledger, bytes: &Traffic) {
         (Missed::Sockmap, Counter::Sockmap),
         (Missed::KernelTls, Counter::KernelTls),
     ] {
-        ledger.records.missed.set(reason, get(counter));
+        records.missed.set(reason, get(counter));
     }
-    ledger
-        .records
-        .missed
-        .set(Missed::Recursion, kernel.missed_runs());
+    records.missed.set(Missed::Recursion, kernel.missed_runs());
     ledger
         .events
         .set(Counted::SendEntryLost, get(Counter::EntrySlot));
@@ -353,4 +376,30 @@ fn nanos(time: rustix::time::Timespec) -> i64 {
     time.tv_sec
         .saturating_mul(1_000_000_000)
         .saturating_add(time.tv_nsec)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ledger::Snapshot;
+
+    #[test]
+    fn no_more_is_read_than_was_seen() {
+        let (ledger, taken) = (Ledger::new(), Taken::default());
+        taken.set(7, 1);
+        let kernel = || {
+            let mut kernel = KernelCounters::default();
+            kernel.counters[Counter::Records as usize] = 10;
+            kernel.counters[Counter::RingFull as usize] = 1;
+            // What the reader does while the kernel is asked.
+            taken.set(12, 2);
+            kernel
+        };
+        account(&taken, kernel, &ledger, &Traffic::default());
+        // And behind that.
+        taken.set(20, 2);
+        let Snapshot { records, .. } = ledger.snapshot();
+        assert_eq!((records.seen, records.read), (10, 7));
+        assert_eq!(records.lost.values().sum::<u64>(), 2);
+    }
 }

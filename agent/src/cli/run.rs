@@ -13,7 +13,7 @@ use tokio::time::MissedTickBehavior;
 use super::args::RunArgs;
 use super::exits::Exits;
 use super::kubernetes::{self, Cluster, Watched};
-use super::live::{Orders, Threads, Traffic, account, clock_offset};
+use super::live::{Orders, Taken, Threads, Traffic, account, clock_offset};
 use super::load::{Source, Typed};
 use super::pipeline::{Pipeline, Update};
 use super::plan::{self, PlanError};
@@ -106,7 +106,8 @@ pub(super) fn run(args: &RunArgs) -> Result<(), RunError> {
         pipeline.note_in(Arc::clone(&workloads));
         let stop = Arc::new(AtomicBool::new(false));
         let assembler = Assembler::new(assemble::Options::default());
-        let (updates, taken) = sync_channel(UPDATES);
+        let (updates, received) = sync_channel(UPDATES);
+        let taken = Arc::new(Taken::default());
         let threads = Threads::start(
             live,
             assembler,
@@ -114,10 +115,11 @@ pub(super) fn run(args: &RunArgs) -> Result<(), RunError> {
             control,
             Orders {
                 wish: plan::wish(&settings),
-                updates: taken,
+                updates: received,
             },
             &stop,
             &ledger,
+            &taken,
         )
         .map_err(|source| RunError::System {
             what: "starting a thread",
@@ -133,6 +135,7 @@ pub(super) fn run(args: &RunArgs) -> Result<(), RunError> {
             cluster,
             updates,
             gauges: &gauges,
+            taken: &taken,
             ledger: &ledger,
             view: &view,
             workloads: &workloads,
@@ -145,7 +148,7 @@ pub(super) fn run(args: &RunArgs) -> Result<(), RunError> {
         // The pipeline's end closes the workers' queues.
         let joined = tokio::task::spawn_blocking(move || threads.join()).await;
         reloader.finish().await;
-        account(&gauges, &ledger, &Traffic::default());
+        account(&taken, || gauges.read(), &ledger, &Traffic::default());
         let mut skipped = gauges.read().recursion_misses;
         skipped.retain(|_, runs| *runs > 0);
         if !skipped.is_empty() {
@@ -203,6 +206,7 @@ struct Supervisor<'a> {
     cluster: Option<Watched>,
     updates: SyncSender<Update>,
     gauges: &'a Gauges,
+    taken: &'a Taken,
     ledger: &'a Ledger,
     view: &'a View,
     workloads: &'a Workloads,
@@ -284,7 +288,8 @@ impl Supervisor<'_> {
             skipped,
             ignored_calls,
         } = &self.traffic;
-        account(self.gauges, self.ledger, &self.traffic);
+        let kernel = || self.gauges.read();
+        account(self.taken, kernel, self.ledger, &self.traffic);
         let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         let section = json!({
             "moved": get(moved),
