@@ -27,6 +27,8 @@ pub use snapshot::{
     BackendSnapshot, ErrorSnapshot, ExchangesSnapshot, Imbalance, RecordsSnapshot, Snapshot,
 };
 
+pub(crate) use snapshot::total;
+
 use crate::assemble::Opaque;
 
 /// Workloads whose opaque connections are counted by name; those of any others
@@ -240,7 +242,7 @@ impl BackendLedger {
     fn snapshot(&self) -> BackendSnapshot {
         let (sent, dropped) = (self.sent.get(), self.dropped.by_name());
         let pushed = self.pushed.get();
-        let settled = sent + snapshot::total(&dropped);
+        let settled = sent + total(&dropped);
         BackendSnapshot {
             name: self.name.to_string(),
             pushed,
@@ -341,7 +343,7 @@ mod tests {
                     backends,
                     ..
                 } = ledger.snapshot();
-                let kept = snapshot::total;
+                let kept = total;
                 assert!(
                     records.read + kept(&records.lost) <= records.seen,
                     "{records:?}"
