@@ -20,10 +20,10 @@ use super::plan::{self, PlanError};
 use super::printing::Printing;
 use super::reload::{Outcome, Reloader};
 use super::workloads::Workloads;
-use super::{RunError, block_on, live_options, runtime, watch};
+use super::{RunError, block_on, live_options, probe, runtime, watch};
 use crate::admin::{Admin, Listen, View, api};
 use crate::assemble::{self, Assembler};
-use crate::capture::live::{Gauges, Live, Report};
+use crate::capture::live::{Gauges, Live};
 use crate::config;
 use crate::identify::{Identifier, Options as IdentifyOptions, own_addresses};
 use crate::ledger::Ledger;
@@ -50,7 +50,7 @@ pub(super) fn run(args: &RunArgs) -> Result<(), RunError> {
     let (mut live, control, gauges, report) = Live::start(&live_options(args.probes))?;
     let ledger = Ledger::new();
     let view = View::new(Arc::clone(&ledger));
-    let mut section = probes(&report);
+    let mut section = probe::probes(&report);
     for line in &report.degraded {
         tracing::warn!("degraded: {line}");
     }
@@ -328,29 +328,4 @@ fn listen(configured: config::Listen) -> Listen {
         config::Listen::At(address) => Listen::At(address),
         config::Listen::Off => Listen::Off,
     }
-}
-
-/// What the probes are, as `probes` of the status and as `probe --output json`.
-pub(super) fn probes(report: &Report) -> serde_json::Value {
-    let programs: Vec<_> = report
-        .programs
-        .iter()
-        .map(|program| {
-            json!({
-                "name": program.name,
-                "function": program.function,
-                "verified_instructions": program.verified,
-                "instructions": program.instructions,
-            })
-        })
-        .collect();
-    json!({
-        "kernel": report.release,
-        "hooks": if report.kprobes { "kprobe" } else { "fentry" },
-        "twice": report.twice,
-        "owners": if report.by_cgroup { "cgroup" } else { "process" },
-        "programs": programs,
-        "degraded": report.degraded,
-        "self_test": report.self_test,
-    })
 }
