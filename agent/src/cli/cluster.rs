@@ -240,9 +240,18 @@ mod tests {
         assert!(matches!(reloader.take_cluster(), Outcome::Changed));
         let after = reloader.current().resources.clone().unwrap();
         assert!(Arc::ptr_eq(&before, &after));
-        // Without the file the cluster's counts.
+        let (updates, taken) = std::sync::mpsc::sync_channel(1);
+        reloader.hand_over(&updates);
+        assert!(!taken.try_recv().unwrap().awaited);
+        // Without the file the cluster's counts. Whoever changed it is told when
+        // that is in force, and not before, however late the pipeline takes it.
         std::fs::remove_file(folder.path().join("all.yaml")).unwrap();
         assert!(matches!(reloader.reload(), Outcome::Changed));
+        mirror.change(|cluster| apply(cluster, pod("p", json!({"a": "b"}))));
+        assert!(matches!(reloader.take_cluster(), Outcome::Changed));
+        reloader.hand_over(&updates);
+        assert!(taken.try_recv().unwrap().awaited);
+        assert!(reloader.take().is_none());
         assert_eq!(trace(&reloader, "all").as_deref(), Some("zipkin"));
         drop(start);
         reloader.finish().await;

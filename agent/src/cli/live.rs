@@ -12,6 +12,7 @@ use hashbrown::HashSet;
 
 use super::owners::{Owners, process_of};
 use super::pipeline::{Pipeline, Update, Wish};
+use super::reload::tell_in_force;
 use super::{RunError, events};
 use crate::assemble::{Assembler, Output};
 use crate::capture::live::{Control, KernelCounters, Live, LiveError};
@@ -220,8 +221,10 @@ fn run_stages(
                 // What has happened to the host before these records were made.
                 pipeline.identify().look(batch.now);
                 if let Some(update) = batch.update {
+                    let awaited = update.awaited;
                     pipeline.update(update);
                     lock(&owners).ask_again(|owner| pipeline.ignores(owner));
+                    tell_in_force(awaited);
                 }
                 for output in batch.outputs {
                     if let Output::Opaque { owner, pid, .. } = output {

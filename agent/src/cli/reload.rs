@@ -53,7 +53,7 @@ pub(super) struct Reloader {
 pub(super) enum Outcome {
     /// The files say what they said.
     Same,
-    /// The new state is in force.
+    /// The new state is in force as soon as the pipeline has taken it.
     Changed,
     /// The old state stays, and why.
     Refused(PlanError),
@@ -150,7 +150,10 @@ impl Reloader {
         match self.try_reload() {
             Ok(false) => Outcome::Same,
             Ok(true) => {
-                tracing::info!("the configuration has changed and is in force");
+                // The pipeline says when it is in force.
+                if let Some(update) = &mut self.pending {
+                    update.awaited = true;
+                }
                 Outcome::Changed
             }
             Err(error) => {
@@ -248,6 +251,7 @@ impl Reloader {
             printed: other_printing.then(|| printing.open(&self.ledger)),
             opened: change.opened,
             retired: change.retired,
+            awaited: false,
         };
         self.pending = Some(match self.pending.take() {
             None => update,
@@ -300,6 +304,14 @@ impl Reloader {
             self.tasks.spawn(poller.run());
         }
         sampler
+    }
+}
+
+/// Says so once the pipeline has taken an update that somebody waits for: what
+/// comes from now on is read, named and decided by it.
+pub(super) fn tell_in_force(awaited: bool) {
+    if awaited {
+        tracing::info!("the configuration has changed and is in force");
     }
 }
 
