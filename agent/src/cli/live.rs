@@ -67,18 +67,16 @@ impl Threads {
         control: Control,
         orders: Orders,
         stop: &Arc<AtomicBool>,
-        ledger: &Arc<Ledger>,
-        taken: &Arc<Taken>,
+        accounts: &Accounts,
     ) -> std::io::Result<Self> {
         let (sender, receiver) = sync_channel(BATCHES);
         let asked_to_stop = Arc::clone(stop);
-        let (accounts, taken) = (Arc::clone(ledger), Arc::clone(taken));
+        let accounts = accounts.clone();
         let reader = thread::Builder::new()
             .name("reader".to_owned())
             .spawn(move || {
                 let ends = Ends(asked_to_stop);
-                let accounts = (&*accounts, &*taken);
-                read(live, assembler, &sender, orders, &ends.0, accounts)
+                read(live, assembler, &sender, orders, &ends.0, &accounts)
             })?;
         let asked_to_stop = Arc::clone(stop);
         let stages = thread::Builder::new()
@@ -107,7 +105,7 @@ fn read(
     sender: &SyncSender<Batch>,
     orders: Orders,
     stop: &AtomicBool,
-    (ledger, taken): (&Ledger, &Taken),
+    Accounts { ledger, taken }: &Accounts,
 ) -> Result<(), LiveError> {
     let mut outputs = Vec::new();
     let mut gone = Vec::new();
@@ -287,6 +285,13 @@ fn lock(owners: &Mutex<Owners<Control>>) -> MutexGuard<'_, Owners<Control>> {
     owners.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// Where the reader counts.
+#[derive(Clone, Debug)]
+pub(super) struct Accounts {
+    pub(super) ledger: Arc<Ledger>,
+    pub(super) taken: Arc<Taken>,
+}
+
 /// What the reader has taken out of the ring so far. It goes into the ledger
 /// together with what the kernel has counted, of which it is a part.
 #[derive(Debug, Default)]
@@ -304,9 +309,8 @@ impl Taken {
 
 /// Brings the counts of the reader and of the kernel into the ledger.
 pub(super) fn account(
-    taken: &Taken,
+    Accounts { ledger, taken }: &Accounts,
     kernel: impl FnOnce() -> KernelCounters,
-    ledger: &Ledger,
     bytes: &Traffic,
 ) {
     // The kernel counts a record before the reader gets it. What has been read
@@ -388,7 +392,11 @@ mod tests {
 
     #[test]
     fn no_more_is_read_than_was_seen() {
-        let (ledger, taken) = (Ledger::new(), Taken::default());
+        let accounts = Accounts {
+            ledger: Ledger::new(),
+            taken: Arc::default(),
+        };
+        let taken = &accounts.taken;
         taken.set(7, 1);
         let kernel = || {
             let mut kernel = KernelCounters::default();
@@ -398,10 +406,10 @@ mod tests {
             taken.set(12, 2);
             kernel
         };
-        account(&taken, kernel, &ledger, &Traffic::default());
+        account(&accounts, kernel, &Traffic::default());
         // And behind that.
         taken.set(20, 2);
-        let Snapshot { records, .. } = ledger.snapshot();
+        let Snapshot { records, .. } = accounts.ledger.snapshot();
         assert_eq!((records.seen, records.read), (10, 7));
         assert_eq!(records.lost.values().sum::<u64>(), 2);
     }

@@ -13,7 +13,7 @@ use tokio::time::MissedTickBehavior;
 use super::args::RunArgs;
 use super::exits::Exits;
 use super::kubernetes::{self, Cluster, Watched};
-use super::live::{Orders, Taken, Threads, Traffic, account, clock_offset};
+use super::live::{Accounts, Orders, Threads, Traffic, account, clock_offset};
 use super::load::{Source, Typed};
 use super::pipeline::{Pipeline, Update};
 use super::plan::{self, PlanError};
@@ -107,7 +107,10 @@ pub(super) fn run(args: &RunArgs) -> Result<(), RunError> {
         let stop = Arc::new(AtomicBool::new(false));
         let assembler = Assembler::new(assemble::Options::default());
         let (updates, received) = sync_channel(UPDATES);
-        let taken = Arc::new(Taken::default());
+        let accounts = Accounts {
+            ledger: Arc::clone(&ledger),
+            taken: Arc::default(),
+        };
         let threads = Threads::start(
             live,
             assembler,
@@ -118,8 +121,7 @@ pub(super) fn run(args: &RunArgs) -> Result<(), RunError> {
                 updates: received,
             },
             &stop,
-            &ledger,
-            &taken,
+            &accounts,
         )
         .map_err(|source| RunError::System {
             what: "starting a thread",
@@ -135,8 +137,7 @@ pub(super) fn run(args: &RunArgs) -> Result<(), RunError> {
             cluster,
             updates,
             gauges: &gauges,
-            taken: &taken,
-            ledger: &ledger,
+            accounts: &accounts,
             view: &view,
             workloads: &workloads,
             traffic: Traffic::default(),
@@ -148,7 +149,7 @@ pub(super) fn run(args: &RunArgs) -> Result<(), RunError> {
         // The pipeline's end closes the workers' queues.
         let joined = tokio::task::spawn_blocking(move || threads.join()).await;
         reloader.finish().await;
-        account(&taken, || gauges.read(), &ledger, &Traffic::default());
+        account(&accounts, || gauges.read(), &Traffic::default());
         let mut skipped = gauges.read().recursion_misses;
         skipped.retain(|_, runs| *runs > 0);
         if !skipped.is_empty() {
@@ -206,8 +207,7 @@ struct Supervisor<'a> {
     cluster: Option<Watched>,
     updates: SyncSender<Update>,
     gauges: &'a Gauges,
-    taken: &'a Taken,
-    ledger: &'a Ledger,
+    accounts: &'a Accounts,
     view: &'a View,
     workloads: &'a Workloads,
     traffic: Traffic,
@@ -258,7 +258,7 @@ impl Supervisor<'_> {
                     }
                     rounds += 1;
                     if rounds.is_multiple_of(SUMMARY) {
-                        tracing::info!("{}", self.ledger.snapshot().summary());
+                        tracing::info!("{}", self.accounts.ledger.snapshot().summary());
                     }
                 }
             }
@@ -289,7 +289,7 @@ impl Supervisor<'_> {
             ignored_calls,
         } = &self.traffic;
         let kernel = || self.gauges.read();
-        account(self.taken, kernel, self.ledger, &self.traffic);
+        account(self.accounts, kernel, &self.traffic);
         let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         let section = json!({
             "moved": get(moved),

@@ -70,12 +70,14 @@ fn records(text: &mut String, ledger: &Snapshot) {
     }
 }
 
+type Number = fn(&BackendSnapshot) -> u64;
+
 fn backends(text: &mut String, backends: &[BackendSnapshot]) {
     if backends.is_empty() {
         return;
     }
     // Columns that say nothing of any backend are left out.
-    let numbers: [(&str, fn(&BackendSnapshot) -> u64); 7] = [
+    let numbers: [(&str, Number); 7] = [
         ("SENT", |backend| backend.sent),
         ("WAITING", |backend| backend.queued),
         ("DROPPED", |backend| crate::ledger::total(&backend.dropped)),
@@ -84,9 +86,8 @@ fn backends(text: &mut String, backends: &[BackendSnapshot]) {
         ("REPEATED", |backend| backend.repeated),
         ("SPLITS", |backend| backend.splits),
     ];
-    let shown = |place: usize, of: fn(&BackendSnapshot) -> u64| {
-        place < 3 || backends.iter().any(|backend| of(backend) > 0)
-    };
+    let shown =
+        |place: usize, of: Number| place < 3 || backends.iter().any(|backend| of(backend) > 0);
     let kept: Vec<_> = numbers
         .iter()
         .enumerate()

@@ -772,7 +772,7 @@ fn protocol_buffers_to_a_path_of_version_1_are_warned_of() {
         "http://z:9411/api/v1/spans/?a=b",
     ] {
         let proto = format!("url: '{url}', apiVersion: httpProto");
-        assert_eq!(found(&proto), [warning.clone()], "{url}");
+        assert_eq!(found(&proto), std::slice::from_ref(&warning), "{url}");
         for other in ["", ", apiVersion: httpJson", ", apiVersion: httpJsonV1"] {
             assert_eq!(found(&format!("url: '{url}'{other}")), []);
         }
