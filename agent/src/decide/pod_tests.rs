@@ -68,6 +68,17 @@ networking:
   inbound: [{port: 9100, tags: {kuma.io/service: net_shop_svc_9100, kuma.io/protocol: http, team: shop}}]
 ---
 type: Dataplane
+mesh: default
+name: two-1.shop
+networking:
+  address: 10.0.1.8
+  inbound:
+  - {port: 80, tags: {kuma.io/service: a_shop_svc_80, kuma.io/protocol: http, team: shop}}
+  - {port: 81, tags: {kuma.io/service: a_shop_svc_81, kuma.io/protocol: http, team: shop}}
+  - {port: 80, tags: {kuma.io/service: b_shop_svc_80, kuma.io/protocol: tcp, team: shop}}
+  - {port: 81, tags: {kuma.io/service: b_shop_svc_81, kuma.io/protocol: http2, team: shop}}
+---
+type: Dataplane
 mesh: other
 name: far-1.shop
 networking:
@@ -76,7 +87,7 @@ networking:
 ";
 
 /// Of each: the address, and whether it is the node's.
-const PODS: [(&str, &str, bool); 7] = [
+const PODS: [(&str, &str, bool); 8] = [
     ("web-1", "10.0.0.1", false),
     ("api-1", "10.0.1.2", false),
     ("off-1", "10.0.1.3", false),
@@ -84,6 +95,7 @@ const PODS: [(&str, &str, bool); 7] = [
     ("net-1", "192.0.2.10", true),
     ("far-1", "10.0.1.6", false),
     ("ignored-1", "10.0.1.7", false),
+    ("two-1", "10.0.1.8", false),
 ];
 const NODE: &str = "192.0.2.10";
 const STRANGER: &str = "198.51.100.1:4000";
@@ -288,6 +300,20 @@ fn what_a_pod_serves() {
             "10.0.0.1:8080",
             "192.0.2.10:4000",
             ok("web_shop_svc_80", MAIN, false),
+        ),
+        // Who calls the second Service that leads to the same port does not
+        // report it; which one it was nobody knows here.
+        (
+            "two-1",
+            "10.0.1.8:80",
+            "10.0.0.1:4000",
+            ok("a_shop_svc_80", MAIN, false),
+        ),
+        (
+            "two-1",
+            "10.0.1.8:81",
+            "10.0.0.1:4000",
+            ok("a_shop_svc_80", MAIN, true),
         ),
         // Its backend shares no ids: observed all the same.
         (

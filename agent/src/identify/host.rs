@@ -329,7 +329,24 @@ impl Identifier {
 
     /// Remembers a workload. One that is known already stays as it is, so that
     /// its spans go on sharing it.
-    fn keep(&mut self, key: WorkloadKey, origin: Origin) {
+    fn keep(&mut self, key: WorkloadKey, mut origin: Origin) {
+        // A container that was started again and again goes on being called
+        // what it was, for its last spans.
+        if let Origin::Pod {
+            pod,
+            container: container @ None,
+            ..
+        } = &mut origin
+            && let Some(named) = self.known.get(&key)
+            && let Origin::Pod {
+                pod: before,
+                container: Some(name),
+                ..
+            } = &named.known.origin
+            && before.uid == pod.uid
+        {
+            *container = Some(Arc::clone(name));
+        }
         if self
             .known
             .get(&key)

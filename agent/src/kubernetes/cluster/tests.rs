@@ -78,7 +78,14 @@ fn nothing_is_told_before_all_kinds_are_known() {
 fn containers_are_those_of_this_node() {
     let here = pod("here", json!({}));
     let there = with(pod("there", json!({})), "/spec/nodeName", json!("node-2"));
-    let all = json!([{"name": "init", "containerID": "cri-o://1"}, {"name": "waits"}]);
+    let all = json!([
+        {"name": "init", "containerID": "cri-o://1",
+         "lastState": {"terminated": {"exitCode": 1, "containerID": "cri-o://0"}}},
+        {"name": "waits", "lastState": null},
+        // As the kubelet says it between two starts.
+        {"name": "crashed", "containerID": "cri-o://2",
+         "lastState": {"terminated": {"containerID": "cri-o://2"}}},
+    ]);
     let here = with(here, "/status/initContainerStatuses", all);
     let mut cluster = cluster(&[here, there]);
     let here = known(&mut cluster, "here").unwrap();
@@ -87,7 +94,10 @@ fn containers_are_those_of_this_node() {
             .map(|(id, name)| format!("{id} {name}"))
             .collect::<Vec<_>>()
     };
-    assert_eq!(names(&here.containers), ["here-id app", "1 init"]);
+    assert_eq!(
+        names(&here.containers),
+        ["here-id app", "1 init", "0 init", "2 crashed"]
+    );
     assert!(known(&mut cluster, "there").unwrap().containers.is_empty());
 }
 
