@@ -177,6 +177,9 @@ impl Reloader {
             ..self.current.clone()
         };
         cluster.join(&mut loaded);
+        if let (Some(store), Some(said)) = (&self.store, cluster.said()) {
+            store.set_cluster(&said);
+        }
         let directory = loaded.directory.clone();
         let error = match self.adopt(loaded) {
             Ok(changed) => {

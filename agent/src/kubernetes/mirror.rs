@@ -103,6 +103,12 @@ impl Mirror {
         self.lock().cluster.generation()
     }
 
+    /// The meshes and policies that are in force, each as JSON.
+    #[must_use]
+    pub fn said(&self) -> Vec<Arc<str>> {
+        self.lock().cluster.said()
+    }
+
     /// What a person should hear about policies; `all` are those in force.
     #[must_use]
     pub fn notices(&self, all: &Resources) -> Vec<Notice> {
