@@ -112,8 +112,18 @@ fn a_static_pod_is_found_by_its_hash() {
     let directory = cluster.generation().directory;
     assert!(directory.pod(&PodUid("5e1f0e1a".into())).is_some());
     assert_eq!(directory.pods().count(), 1);
-    delete(&mut cluster, mirror);
+    // Its mirror is another by the time of the next list.
+    let other = with(mirror, "/metadata/uid", json!("uid-other"));
+    cluster.apply(Event::<Pod>::Init);
+    cluster.apply(Event::InitApply(read::<Pod>(other.clone())));
+    cluster.generation();
+    cluster.apply(Event::<Pod>::InitDone);
+    let directory = cluster.generation().directory;
+    assert!(directory.pod(&PodUid("5e1f0e1a".into())).is_some());
+    assert!(directory.peer("10.0.0.1".parse().unwrap()).is_some());
+    delete(&mut cluster, other);
     assert_eq!(cluster.generation().directory.pods().count(), 0);
+    assert_eq!(cluster.generation().directory.sizes().1, 0);
 }
 
 #[test]
