@@ -77,7 +77,9 @@ networking:
   inbound:
   - {port: 80, tags: {kuma.io/service: a_shop_svc_80, kuma.io/protocol: http, team: shop}}
   - {port: 81, tags: {kuma.io/service: a_shop_svc_81, kuma.io/protocol: http, team: shop}}
+  - {port: 82, tags: {kuma.io/service: a_shop_svc_82, kuma.io/protocol: tcp, team: shop}}
   - {port: 80, tags: {kuma.io/service: b_shop_svc_80, kuma.io/protocol: tcp, team: shop}}
+  - {port: 82, tags: {kuma.io/service: b_shop_svc_82, kuma.io/protocol: http, team: shop}}
   - {port: 81, tags: {kuma.io/service: b_shop_svc_81, kuma.io/protocol: http2, team: shop}}
 ---
 type: Dataplane
@@ -317,6 +319,13 @@ fn what_a_pod_serves() {
             "10.0.0.1:4000",
             ok("a_shop_svc_80", MAIN, true),
         ),
+        // One of the Services says that it is HTTP.
+        (
+            "two-1",
+            "10.0.1.8:82",
+            "10.0.0.1:4000",
+            ok("a_shop_svc_80", MAIN, false),
+        ),
         // Its backend shares no ids: observed all the same.
         (
             "off-1",
@@ -371,6 +380,7 @@ fn what_a_pod_calls() {
         ("web-1", "10.96.0.3:80", Err((UnknownDestination, false))),
         // A pod, and one on its node's network.
         ("web-1", "10.0.1.2:80", web.clone()),
+        ("web-1", "10.0.1.8:82", web.clone()),
         ("web-1", "10.0.1.6:80", Err((UnknownDestination, false))),
         ("web-1", "192.0.2.10:9100", web.clone()),
         ("web-1", "198.51.100.1:80", Err((UnknownDestination, false))),

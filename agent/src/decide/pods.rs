@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use super::decider::{NotTraced, destination, listener, route};
+use super::decider::{NotTraced, destination, route};
 use super::members::Members;
 use super::plan::{Plan, Policies, Selected};
 use crate::assemble::Began;
@@ -81,9 +81,16 @@ fn inbound(selected: &Selected, began: &Began) -> Option<Protocol> {
     protocol_at(&selected.dataplane, began.local?.port)
 }
 
+/// Where several Services lead to a port, one that says HTTP is enough: a
+/// headless one beside it, of which nobody has said anything, takes nothing
+/// away. (Of Kuma 2.14's proxies the last one configures the listener, or the
+/// first, depending on the mesh.)
 fn protocol_at(dataplane: &Dataplane, port: u16) -> Option<Protocol> {
-    let inbound = dataplane.inbounds.get(listener(dataplane, port)?)?;
-    Some(inbound.protocol)
+    let mut all = protocols_at(dataplane, port);
+    let first = all.next()?;
+    let traced = |protocol: &Protocol| protocol.is_traced();
+    let any = Some(first).filter(traced).or_else(|| all.find(traced));
+    Some(any.unwrap_or(first))
 }
 
 /// What each of the Services says that lead to a port.
