@@ -6,8 +6,9 @@
 //! ledger"). All stages share one [`Ledger`]; the admin room and the tests
 //! read it through a [`Snapshot`].
 //!
-//! Writers use relaxed additions: each number is exact, but a snapshot taken
-//! while work goes on is not of one instant.
+//! Each number is exact, but a snapshot taken while work goes on is not of one
+//! instant: something may be on its way between two accounts. Nothing is
+//! accounted for that has not come.
 
 mod counter;
 mod latency;
@@ -25,6 +26,8 @@ pub use reasons::{Dropped, Event, Lost, Missed, NotSampled, NotSelected, Reason,
 pub use snapshot::{
     BackendSnapshot, ErrorSnapshot, ExchangesSnapshot, Imbalance, RecordsSnapshot, Snapshot,
 };
+
+pub(crate) use snapshot::total;
 
 use crate::assemble::Opaque;
 
@@ -157,28 +160,35 @@ impl Ledger {
         }
     }
 
-    /// All numbers as they are now.
+    /// All numbers as they are now. While threads count, something may be on
+    /// its way between two accounts, but nothing is accounted for that has not
+    /// come: what became of things is read before how many there were.
     #[must_use]
     pub fn snapshot(&self) -> Snapshot {
         let backends = self.backends.read().unwrap_or_else(PoisonError::into_inner);
         let opaque = lock(&self.opaque);
+        let opened: Vec<_> = backends.iter().map(|backend| backend.snapshot()).collect();
+        let mut exchanges = ExchangesSnapshot {
+            observed: 0,
+            not_selected: self.exchanges.not_selected.by_name(),
+            not_sampled: self.exchanges.not_sampled.by_name(),
+            dropped: self.exchanges.dropped.by_name(),
+            spans: self.exchanges.spans.get(),
+            copies: self.exchanges.copies.get(),
+        };
+        exchanges.observed = self.exchanges.observed.get();
+        let mut records = RecordsSnapshot {
+            seen: 0,
+            read: self.records.read.get(),
+            lost: self.records.lost.by_name(),
+            missed: self.records.missed.by_name(),
+        };
+        records.seen = self.records.seen.get();
         Snapshot {
-            records: RecordsSnapshot {
-                seen: self.records.seen.get(),
-                read: self.records.read.get(),
-                lost: self.records.lost.by_name(),
-                missed: self.records.missed.by_name(),
-            },
-            exchanges: ExchangesSnapshot {
-                observed: self.exchanges.observed.get(),
-                not_selected: self.exchanges.not_selected.by_name(),
-                not_sampled: self.exchanges.not_sampled.by_name(),
-                dropped: self.exchanges.dropped.by_name(),
-                spans: self.exchanges.spans.get(),
-                copies: self.exchanges.copies.get(),
-            },
+            records,
+            exchanges,
             events: self.events.by_name(),
-            backends: backends.iter().map(|backend| backend.snapshot()).collect(),
+            backends: opened,
             opaque: opaque
                 .iter()
                 .map(|(workload, counts)| {
@@ -230,12 +240,15 @@ impl BackendLedger {
     }
 
     fn snapshot(&self) -> BackendSnapshot {
+        let (sent, dropped) = (self.sent.get(), self.dropped.by_name());
+        let pushed = self.pushed.get();
+        let settled = sent + total(&dropped);
         BackendSnapshot {
             name: self.name.to_string(),
-            pushed: self.pushed.get(),
-            sent: self.sent.get(),
-            dropped: self.dropped.by_name(),
-            queued: self.queued(),
+            pushed,
+            sent,
+            dropped,
+            queued: pushed.saturating_sub(settled),
             batches: self.batches.get(),
             failures: self.failures.get(),
             retries: self.retries.get(),
@@ -300,6 +313,57 @@ mod tests {
         ledger.balance().unwrap();
         ledger.records.seen.set(1);
         assert!(matches!(ledger.balance(), Err(Imbalance::Records { .. })));
+    }
+
+    #[test]
+    fn nothing_is_accounted_for_that_has_not_come() {
+        let ledger = Ledger::new();
+        let zipkin = ledger.backend("zipkin");
+        let stop = std::sync::atomic::AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while !stop.load(std::sync::atomic::Ordering::Relaxed) {
+                    ledger.records.seen.add(2);
+                    ledger.records.read.add(1);
+                    ledger.records.lost.add(Lost::RingFull, 1);
+                    ledger.exchanges.observed.add(4);
+                    ledger.exchanges.not_selected.add(NotSelected::NoPolicy, 1);
+                    ledger.exchanges.not_sampled.add(NotSampled::Denied, 1);
+                    ledger.exchanges.dropped.add(Dropped::Overload, 1);
+                    ledger.exchanges.spans.add(1);
+                    zipkin.pushed.add(2);
+                    zipkin.sent.add(1);
+                    zipkin.dropped.add(Undelivered::GaveUp, 1);
+                }
+            });
+            for _ in 0..20_000 {
+                let Snapshot {
+                    records,
+                    exchanges,
+                    backends,
+                    ..
+                } = ledger.snapshot();
+                let kept = total;
+                assert!(
+                    records.read + kept(&records.lost) <= records.seen,
+                    "{records:?}"
+                );
+                let became = exchanges.spans
+                    + kept(&exchanges.not_selected)
+                    + kept(&exchanges.not_sampled)
+                    + kept(&exchanges.dropped);
+                assert!(became <= exchanges.observed, "{exchanges:?}");
+                let [zipkin] = backends.as_slice() else {
+                    panic!("{backends:?}")
+                };
+                assert_eq!(
+                    zipkin.sent + kept(&zipkin.dropped) + zipkin.queued,
+                    zipkin.pushed,
+                    "{zipkin:?}"
+                );
+            }
+            stop.store(true, std::sync::atomic::Ordering::Relaxed);
+        });
     }
 
     #[test]

@@ -44,6 +44,7 @@ pub mod run;
 pub mod selected;
 pub mod spans;
 pub mod special;
+pub mod suite;
 pub mod targets;
 pub mod traced;
 pub mod traffic;

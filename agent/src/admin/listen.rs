@@ -1,11 +1,15 @@
 //! The admin port is opened, or it is said why not.
 
+use std::fmt::{Display, Formatter};
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::net::TcpListener;
+use tokio::time::timeout;
 
+use super::status::{self, Status};
 use super::{DEFAULT_ADDRESS, View, serve};
 
 /// Whether and where to listen.
@@ -23,14 +27,26 @@ pub enum Listen {
 /// Why the admin port could not be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum AdminError {
-    /// Somebody else listens there, perhaps another agent.
+    /// Somebody else listens there.
     #[error(
-        "the admin address {address} is in use (by another nodespan?); \
+        "the admin address {address} is in use; \
          choose another with `[admin] listen = \"ADDRESS:PORT\"`, or `\"off\"`"
     )]
     InUse {
         /// The address.
         address: SocketAddr,
+    },
+    /// It is an agent that does.
+    #[error(
+        "another nodespan runs on this host ({other}) and has the admin address {address}: what both \
+         trace is reported twice. Stop one of them; if they trace different things, choose another \
+         address with `[admin] listen = \"ADDRESS:PORT\"`, or `\"off\"`"
+    )]
+    Agent {
+        /// The address.
+        address: SocketAddr,
+        /// Who it is.
+        other: Other,
     },
     /// The system refused for another reason.
     #[error("cannot listen on the admin address {address}: {source}")]
@@ -40,6 +56,37 @@ pub enum AdminError {
         /// What the system said.
         source: io::Error,
     },
+}
+
+/// An agent that answers at the address that this one wants.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Other {
+    /// Its process, as it sees itself.
+    pub pid: u32,
+    /// Its version.
+    pub version: String,
+}
+
+impl Display for Other {
+    fn fmt(&self, f: &mut Formatter<'_>) -> std::fmt::Result {
+        write!(f, "pid {}, version {}", self.pid, self.version)
+    }
+}
+
+/// How long whoever has the address may take to say who it is.
+const INTRODUCTION: Duration = Duration::from_secs(1);
+
+/// The agent at an address that is in use, if it is one.
+async fn who(mut address: SocketAddr) -> Option<Other> {
+    if address.ip().is_unspecified() {
+        address.set_ip(match address.ip() {
+            IpAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),
+            IpAddr::V6(_) => Ipv6Addr::LOCALHOST.into(),
+        });
+    }
+    let asked = timeout(INTRODUCTION, status::fetch(&address.to_string())).await;
+    let Status { pid, version, .. } = asked.ok()?.ok()?;
+    Some(Other { pid, version })
 }
 
 /// The open admin port.
@@ -66,18 +113,25 @@ impl Admin {
             Ok(admin) => Ok(Some(admin)),
             Err(error) if asked_for => Err(error),
             Err(error) => {
-                tracing::warn!("no metrics and no status: {error}");
+                tracing::warn!("this agent has no metrics and no status: {error}");
                 Ok(None)
             }
         }
     }
 
     async fn bind(address: SocketAddr) -> Result<Self, AdminError> {
-        let bound = TcpListener::bind(address).await;
-        let listener = bound.map_err(|source| match source.kind() {
-            io::ErrorKind::AddrInUse => AdminError::InUse { address },
-            _ => AdminError::Bind { address, source },
-        })?;
+        let listener = match TcpListener::bind(address).await {
+            Ok(listener) => listener,
+            Err(source) if source.kind() != io::ErrorKind::AddrInUse => {
+                return Err(AdminError::Bind { address, source });
+            }
+            Err(_in_use) => {
+                return Err(match who(address).await {
+                    Some(other) => AdminError::Agent { address, other },
+                    None => AdminError::InUse { address },
+                });
+            }
+        };
         let address = listener.local_addr().unwrap_or(address);
         Ok(Self { listener, address })
     }
@@ -110,6 +164,28 @@ mod tests {
             text.contains(&first.address().to_string()) && text.contains("[admin] listen"),
             "{text}"
         );
+    }
+
+    #[tokio::test]
+    async fn another_agent_is_named() {
+        for first in ["127.0.0.1:0", "0.0.0.0:0", "[::1]:0"] {
+            let first = Listen::At(first.parse().unwrap());
+            let first = Admin::open(first).await.unwrap().unwrap();
+            let address = first.address();
+            let view = View::new(crate::ledger::Ledger::new());
+            tokio::spawn(first.serve(view));
+            let error = Admin::open(Listen::At(address)).await.unwrap_err();
+            let text = error.to_string();
+            let named = format!(
+                "another nodespan runs on this host (pid {}, version {})",
+                std::process::id(),
+                env!("CARGO_PKG_VERSION")
+            );
+            assert!(
+                text.contains(&named) && text.contains(&address.to_string()),
+                "{text}"
+            );
+        }
     }
 
     #[tokio::test]

@@ -17,6 +17,9 @@ pub(super) struct Joined {
     last: Option<(Sides, Arc<Resources>)>,
     /// Resources of the cluster that a file stands before.
     hidden: HashSet<ResourceKey>,
+    /// What the cluster says, and of that what was shown last.
+    of_cluster: Option<Arc<Resources>>,
+    shown: Option<Arc<Resources>>,
 }
 
 type Sides = (Arc<Resources>, Arc<Resources>);
@@ -27,7 +30,20 @@ impl Joined {
             mirror,
             last: None,
             hidden: HashSet::new(),
+            of_cluster: None,
+            shown: None,
         }
+    }
+
+    /// The cluster's own resources, each as JSON, if they are others than last
+    /// time.
+    pub(super) fn said(&mut self) -> Option<Vec<Arc<str>>> {
+        let place = |of: &Option<Arc<Resources>>| of.as_ref().map(Arc::as_ptr);
+        if place(&self.of_cluster) == place(&self.shown) {
+            return None;
+        }
+        self.shown.clone_from(&self.of_cluster);
+        Some(self.mirror.said())
     }
 
     /// Adds what is known of the cluster now to what files say. A file's
@@ -37,6 +53,7 @@ impl Joined {
     pub(super) fn join(&mut self, loaded: &mut Loaded) {
         let generation = self.mirror.generation();
         loaded.directory = Some(generation.directory);
+        self.of_cluster.clone_from(&generation.resources);
         loaded.resources = match (loaded.resources.take(), generation.resources) {
             (Some(files), Some(cluster)) => Some(self.both(files, cluster)),
             (files, cluster) => files.or(cluster),
@@ -213,6 +230,48 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn the_resource_api_shows_what_the_cluster_has() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Arc::new(crate::admin::store::Store::open(folder.path()).unwrap());
+        let mirror = Mirror::new(Options::default());
+        let ledger = Ledger::new();
+        let (mut reloader, start) = Reloader::start(
+            source(&[]),
+            Some(Arc::clone(&store)),
+            Some(Arc::clone(&mirror)),
+            HashSet::default(),
+            &ledger,
+        )
+        .unwrap();
+        let names = || {
+            let all = store.list(Kind::Mesh, None).into_iter();
+            let all = all.chain(store.list(Kind::TrafficTrace, None));
+            all.map(|item| item.resource.key().name.to_string())
+                .collect::<Vec<_>>()
+        };
+        mirror.change(|cluster| {
+            settle(cluster);
+            apply(cluster, mesh("default", "zipkin"));
+            apply(cluster, policy("all", "zipkin"));
+        });
+        assert_eq!(names(), [""; 0]);
+        reloader.take_cluster();
+        assert_eq!(names(), ["default", "all"]);
+        // What is invalid now shows what is in force.
+        let mut wrong = policy("all", "zipkin");
+        wrong["metadata"]["resourceVersion"] = json!("99");
+        wrong["spec"]["selectors"] = json!([]);
+        mirror.change(|cluster| {
+            apply(cluster, wrong);
+            delete(cluster, mesh("default", "zipkin"));
+        });
+        reloader.take_cluster();
+        assert_eq!(names(), ["all"]);
+        drop(start);
+        reloader.finish().await;
+    }
+
+    #[tokio::test]
     async fn a_file_stands_before_the_cluster() {
         let of_file = "{type: TrafficTrace, mesh: default, name: all, \
                        selectors: [{match: {kuma.io/service: '*'}}], conf: {backend: mine}}";
@@ -240,9 +299,18 @@ mod tests {
         assert!(matches!(reloader.take_cluster(), Outcome::Changed));
         let after = reloader.current().resources.clone().unwrap();
         assert!(Arc::ptr_eq(&before, &after));
-        // Without the file the cluster's counts.
+        let (updates, taken) = std::sync::mpsc::sync_channel(1);
+        reloader.hand_over(&updates);
+        assert!(!taken.try_recv().unwrap().awaited);
+        // Without the file the cluster's counts. Whoever changed it is told when
+        // that is in force, and not before, however late the pipeline takes it.
         std::fs::remove_file(folder.path().join("all.yaml")).unwrap();
         assert!(matches!(reloader.reload(), Outcome::Changed));
+        mirror.change(|cluster| apply(cluster, pod("p", json!({"a": "b"}))));
+        assert!(matches!(reloader.take_cluster(), Outcome::Changed));
+        reloader.hand_over(&updates);
+        assert!(taken.try_recv().unwrap().awaited);
+        assert!(reloader.take().is_none());
         assert_eq!(trace(&reloader, "all").as_deref(), Some("zipkin"));
         drop(start);
         reloader.finish().await;

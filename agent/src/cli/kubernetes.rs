@@ -136,6 +136,7 @@ impl Watched {
         while let Some(ended) = self.tasks.try_join_next() {
             tracing::error!("a watch of the cluster has ended: {ended:?}");
         }
+        self.notices.again();
         let mut status = self.mirror.status();
         if let (Value::Object(status), Some(refused)) = (&mut status, &self.refused) {
             status.insert("not_in_force".to_owned(), json!(refused));

@@ -12,9 +12,10 @@ use hashbrown::HashSet;
 
 use super::owners::{Owners, process_of};
 use super::pipeline::{Pipeline, Update, Wish};
+use super::reload::tell_in_force;
 use super::{RunError, events};
 use crate::assemble::{Assembler, Output};
-use crate::capture::live::{Control, Gauges, Live, LiveError};
+use crate::capture::live::{Control, KernelCounters, Live, LiveError};
 use crate::capture::{Command, Event};
 use crate::identify::{Identifier, Identify as _};
 use crate::ledger::{Event as Counted, Ledger, Lost, Missed};
@@ -66,11 +67,11 @@ impl Threads {
         control: Control,
         orders: Orders,
         stop: &Arc<AtomicBool>,
-        ledger: &Arc<Ledger>,
+        accounts: &Accounts,
     ) -> std::io::Result<Self> {
         let (sender, receiver) = sync_channel(BATCHES);
         let asked_to_stop = Arc::clone(stop);
-        let accounts = Arc::clone(ledger);
+        let accounts = accounts.clone();
         let reader = thread::Builder::new()
             .name("reader".to_owned())
             .spawn(move || {
@@ -104,7 +105,7 @@ fn read(
     sender: &SyncSender<Batch>,
     orders: Orders,
     stop: &AtomicBool,
-    ledger: &Ledger,
+    Accounts { ledger, taken }: &Accounts,
 ) -> Result<(), LiveError> {
     let mut outputs = Vec::new();
     let mut gone = Vec::new();
@@ -155,8 +156,7 @@ fn read(
             }
             assembler.push(record, &mut outputs);
         });
-        ledger.records.read.set(live.records_read());
-        ledger.records.lost.set(Lost::Malformed, live.malformed());
+        taken.set(live.records_read(), live.malformed());
         events::assembled(assembler.counters(), ledger);
         let now = now();
         if now.since(expired_at) > EXPIRY {
@@ -219,8 +219,10 @@ fn run_stages(
                 // What has happened to the host before these records were made.
                 pipeline.identify().look(batch.now);
                 if let Some(update) = batch.update {
+                    let awaited = update.awaited;
                     pipeline.update(update);
                     lock(&owners).ask_again(|owner| pipeline.ignores(owner));
+                    tell_in_force(awaited);
                 }
                 for output in batch.outputs {
                     if let Output::Opaque { owner, pid, .. } = output {
@@ -283,15 +285,46 @@ fn lock(owners: &Mutex<Owners<Control>>) -> MutexGuard<'_, Owners<Control>> {
     owners.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Brings the kernel's counts into the ledger.
-pub(super) fn account(gauges: &Gauges, ledger: &Ledger, bytes: &Traffic) {
-    let kernel = gauges.read();
+/// Where the reader counts.
+#[derive(Clone, Debug)]
+pub(super) struct Accounts {
+    pub(super) ledger: Arc<Ledger>,
+    pub(super) taken: Arc<Taken>,
+}
+
+/// What the reader has taken out of the ring so far. It goes into the ledger
+/// together with what the kernel has counted, of which it is a part.
+#[derive(Debug, Default)]
+pub(super) struct Taken {
+    read: AtomicU64,
+    malformed: AtomicU64,
+}
+
+impl Taken {
+    fn set(&self, read: u64, malformed: u64) {
+        self.read.store(read, Ordering::Release);
+        self.malformed.store(malformed, Ordering::Release);
+    }
+}
+
+/// Brings the counts of the reader and of the kernel into the ledger.
+pub(super) fn account(
+    Accounts { ledger, taken }: &Accounts,
+    kernel: impl FnOnce() -> KernelCounters,
+    bytes: &Traffic,
+) {
+    // The kernel counts a record before the reader gets it. What has been read
+    // by now is among what the kernel says afterwards; the other way around
+    // more would have been read than seen.
+    let read = taken.read.load(Ordering::Acquire);
+    let malformed = taken.malformed.load(Ordering::Acquire);
+    let kernel = kernel();
     let get = |counter| kernel.get(counter);
-    ledger.records.seen.set(get(Counter::Records));
-    ledger
-        .records
-        .lost
-        .set(Lost::RingFull, get(Counter::RingFull));
+    let records = &ledger.records;
+    records.seen.set(get(Counter::Records));
+    records.read.set(read);
+    records.lost.set(Lost::Malformed, malformed);
+    records.lost.set(Lost::RingFull, get(Counter::RingFull));
     for (reason, counter) in [
         (Missed::MapFull, Counter::SocketsFull),
         (Missed::Fault, Counter::Fault),
@@ -302,12 +335,9 @@ pub(super) fn account(gauges: &Gauges, ledger: &Ledger, bytes: &Traffic) {
         (Missed::Sockmap, Counter::Sockmap),
         (Missed::KernelTls, Counter::KernelTls),
     ] {
-        ledger.records.missed.set(reason, get(counter));
+        records.missed.set(reason, get(counter));
     }
-    ledger
-        .records
-        .missed
-        .set(Missed::Recursion, kernel.missed_runs());
+    records.missed.set(Missed::Recursion, kernel.missed_runs());
     ledger
         .events
         .set(Counted::SendEntryLost, get(Counter::EntrySlot));
@@ -353,4 +383,34 @@ fn nanos(time: rustix::time::Timespec) -> i64 {
     time.tv_sec
         .saturating_mul(1_000_000_000)
         .saturating_add(time.tv_nsec)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ledger::Snapshot;
+
+    #[test]
+    fn no_more_is_read_than_was_seen() {
+        let accounts = Accounts {
+            ledger: Ledger::new(),
+            taken: Arc::default(),
+        };
+        let taken = &accounts.taken;
+        taken.set(7, 1);
+        let kernel = || {
+            let mut kernel = KernelCounters::default();
+            kernel.counters[Counter::Records as usize] = 10;
+            kernel.counters[Counter::RingFull as usize] = 1;
+            // What the reader does while the kernel is asked.
+            taken.set(12, 2);
+            kernel
+        };
+        account(&accounts, kernel, &Traffic::default());
+        // And behind that.
+        taken.set(20, 2);
+        let Snapshot { records, .. } = accounts.ledger.snapshot();
+        assert_eq!((records.seen, records.read), (10, 7));
+        assert_eq!(records.lost.values().sum::<u64>(), 2);
+    }
 }

@@ -21,6 +21,7 @@ mod plan;
 #[cfg(test)]
 mod pod_tests;
 mod printing;
+mod probe;
 mod reload;
 mod replay;
 mod resources;
@@ -37,10 +38,10 @@ use clap::error::ErrorKind;
 use tokio::runtime::Runtime;
 use tracing_subscriber::EnvFilter;
 
-use self::args::{Cli, Command, ProbeArgs, ProbeOptions, Show, StatusArgs};
+use self::args::{Cli, Command, ProbeOptions, Show, StatusArgs};
 use self::say::{complain, say};
 use crate::admin;
-use crate::capture::live::{Live, LiveError, Options};
+use crate::capture::live::{LiveError, Options};
 
 /// Findings, or a failed run.
 const FAILED: u8 = 1;
@@ -68,7 +69,7 @@ pub fn main() -> ExitCode {
         Command::Replay(args) => finish(replay::run(&args)),
         Command::Check(args) => check::check(&args),
         Command::Explain(args) => explain::explain(&args),
-        Command::Probe(args) => probe(&args),
+        Command::Probe(args) => probe::probe(&args),
         Command::Status(args) => status(&args),
         Command::Apply(args) => resources::apply(&args),
         Command::Get(args) => resources::get(&args),
@@ -133,19 +134,6 @@ fn finish(outcome: Result<(), RunError>) -> ExitCode {
                 _ => ExitCode::from(FAILED),
             }
         }
-    }
-}
-
-fn probe(args: &ProbeArgs) -> ExitCode {
-    match Live::start(&live_options(args.probes)) {
-        Ok((_live, _control, _gauges, report)) => {
-            match args.output {
-                Show::Text => say!("{report}"),
-                Show::Json => say!("{:#}", run::probes(&report)),
-            }
-            ExitCode::SUCCESS
-        }
-        Err(error) => finish(Err(error.into())),
     }
 }
 

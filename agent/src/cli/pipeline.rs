@@ -54,6 +54,8 @@ pub struct Update {
     pub opened: Vec<(Backend, Box<dyn Exporter>)>,
     /// Backends that no plan needs any more.
     pub retired: Vec<Backend>,
+    /// Somebody waits to be told that it is in force.
+    pub awaited: bool,
 }
 
 impl Update {
@@ -67,6 +69,7 @@ impl Update {
             printed: later.printed.or(self.printed),
             opened: self.opened,
             retired: self.retired,
+            awaited: self.awaited || later.awaited,
             ..later
         }
     }

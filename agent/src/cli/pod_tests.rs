@@ -200,6 +200,7 @@ impl Node {
             printed: None,
             opened: Vec::new(),
             retired: Vec::new(),
+            awaited: false,
         });
         let (owners, pipeline) = (&self.owners, &mut self.pipeline);
         let mut owners = owners.lock().unwrap();

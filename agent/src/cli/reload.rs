@@ -53,7 +53,7 @@ pub(super) struct Reloader {
 pub(super) enum Outcome {
     /// The files say what they said.
     Same,
-    /// The new state is in force.
+    /// The new state is in force as soon as the pipeline has taken it.
     Changed,
     /// The old state stays, and why.
     Refused(PlanError),
@@ -150,7 +150,10 @@ impl Reloader {
         match self.try_reload() {
             Ok(false) => Outcome::Same,
             Ok(true) => {
-                tracing::info!("the configuration has changed and is in force");
+                // The pipeline says when it is in force.
+                if let Some(update) = &mut self.pending {
+                    update.awaited = true;
+                }
                 Outcome::Changed
             }
             Err(error) => {
@@ -174,6 +177,9 @@ impl Reloader {
             ..self.current.clone()
         };
         cluster.join(&mut loaded);
+        if let (Some(store), Some(said)) = (&self.store, cluster.said()) {
+            store.set_cluster(&said);
+        }
         let directory = loaded.directory.clone();
         let error = match self.adopt(loaded) {
             Ok(changed) => {
@@ -248,6 +254,7 @@ impl Reloader {
             printed: other_printing.then(|| printing.open(&self.ledger)),
             opened: change.opened,
             retired: change.retired,
+            awaited: false,
         };
         self.pending = Some(match self.pending.take() {
             None => update,
@@ -300,6 +307,14 @@ impl Reloader {
             self.tasks.spawn(poller.run());
         }
         sampler
+    }
+}
+
+/// Says so once the pipeline has taken an update that somebody waits for: what
+/// comes from now on is read, named and decided by it.
+pub(super) fn tell_in_force(awaited: bool) {
+    if awaited {
+        tracing::info!("the configuration has changed and is in force");
     }
 }
 

@@ -13,7 +13,7 @@ use super::exits::Exits;
 use super::load::{Source, Typed};
 use super::pipeline::Pipeline;
 use super::printing::Printing;
-use super::reload::Reloader;
+use super::reload::{Reloader, tell_in_force};
 use super::run::listen_for;
 use super::{RunError, block_on, events, plan, runtime, watch};
 use crate::assemble::{self, Assembler, Output};
@@ -185,7 +185,9 @@ impl Changes {
         }
         if let Some(update) = reloader.take() {
             assembler.read_as(update.wish.reading.clone());
+            let awaited = update.awaited;
             pipeline.update(update);
+            tell_in_force(awaited);
         }
     }
 }

@@ -13,17 +13,17 @@ use tokio::time::MissedTickBehavior;
 use super::args::RunArgs;
 use super::exits::Exits;
 use super::kubernetes::{self, Cluster, Watched};
-use super::live::{Orders, Threads, Traffic, account, clock_offset};
+use super::live::{Accounts, Orders, Threads, Traffic, account, clock_offset};
 use super::load::{Source, Typed};
 use super::pipeline::{Pipeline, Update};
 use super::plan::{self, PlanError};
 use super::printing::Printing;
 use super::reload::{Outcome, Reloader};
 use super::workloads::Workloads;
-use super::{RunError, block_on, live_options, runtime, watch};
+use super::{RunError, block_on, live_options, probe, runtime, watch};
 use crate::admin::{Admin, Listen, View, api};
 use crate::assemble::{self, Assembler};
-use crate::capture::live::{Gauges, Live, Report};
+use crate::capture::live::{Gauges, Live};
 use crate::config;
 use crate::identify::{Identifier, Options as IdentifyOptions, own_addresses};
 use crate::ledger::Ledger;
@@ -50,7 +50,7 @@ pub(super) fn run(args: &RunArgs) -> Result<(), RunError> {
     let (mut live, control, gauges, report) = Live::start(&live_options(args.probes))?;
     let ledger = Ledger::new();
     let view = View::new(Arc::clone(&ledger));
-    let mut section = probes(&report);
+    let mut section = probe::probes(&report);
     for line in &report.degraded {
         tracing::warn!("degraded: {line}");
     }
@@ -106,7 +106,11 @@ pub(super) fn run(args: &RunArgs) -> Result<(), RunError> {
         pipeline.note_in(Arc::clone(&workloads));
         let stop = Arc::new(AtomicBool::new(false));
         let assembler = Assembler::new(assemble::Options::default());
-        let (updates, taken) = sync_channel(UPDATES);
+        let (updates, received) = sync_channel(UPDATES);
+        let accounts = Accounts {
+            ledger: Arc::clone(&ledger),
+            taken: Arc::default(),
+        };
         let threads = Threads::start(
             live,
             assembler,
@@ -114,10 +118,10 @@ pub(super) fn run(args: &RunArgs) -> Result<(), RunError> {
             control,
             Orders {
                 wish: plan::wish(&settings),
-                updates: taken,
+                updates: received,
             },
             &stop,
-            &ledger,
+            &accounts,
         )
         .map_err(|source| RunError::System {
             what: "starting a thread",
@@ -133,7 +137,7 @@ pub(super) fn run(args: &RunArgs) -> Result<(), RunError> {
             cluster,
             updates,
             gauges: &gauges,
-            ledger: &ledger,
+            accounts: &accounts,
             view: &view,
             workloads: &workloads,
             traffic: Traffic::default(),
@@ -145,7 +149,7 @@ pub(super) fn run(args: &RunArgs) -> Result<(), RunError> {
         // The pipeline's end closes the workers' queues.
         let joined = tokio::task::spawn_blocking(move || threads.join()).await;
         reloader.finish().await;
-        account(&gauges, &ledger, &Traffic::default());
+        account(&accounts, || gauges.read(), &Traffic::default());
         let mut skipped = gauges.read().recursion_misses;
         skipped.retain(|_, runs| *runs > 0);
         if !skipped.is_empty() {
@@ -203,7 +207,7 @@ struct Supervisor<'a> {
     cluster: Option<Watched>,
     updates: SyncSender<Update>,
     gauges: &'a Gauges,
-    ledger: &'a Ledger,
+    accounts: &'a Accounts,
     view: &'a View,
     workloads: &'a Workloads,
     traffic: Traffic,
@@ -254,7 +258,7 @@ impl Supervisor<'_> {
                     }
                     rounds += 1;
                     if rounds.is_multiple_of(SUMMARY) {
-                        tracing::info!("{}", self.ledger.snapshot().summary());
+                        tracing::info!("{}", self.accounts.ledger.snapshot().summary());
                     }
                 }
             }
@@ -284,7 +288,8 @@ impl Supervisor<'_> {
             skipped,
             ignored_calls,
         } = &self.traffic;
-        account(self.gauges, self.ledger, &self.traffic);
+        let kernel = || self.gauges.read();
+        account(self.accounts, kernel, &self.traffic);
         let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         let section = json!({
             "moved": get(moved),
@@ -323,29 +328,4 @@ fn listen(configured: config::Listen) -> Listen {
         config::Listen::At(address) => Listen::At(address),
         config::Listen::Off => Listen::Off,
     }
-}
-
-/// What the probes are, as `probes` of the status and as `probe --output json`.
-pub(super) fn probes(report: &Report) -> serde_json::Value {
-    let programs: Vec<_> = report
-        .programs
-        .iter()
-        .map(|program| {
-            json!({
-                "name": program.name,
-                "function": program.function,
-                "verified_instructions": program.verified,
-                "instructions": program.instructions,
-            })
-        })
-        .collect();
-    json!({
-        "kernel": report.release,
-        "hooks": if report.kprobes { "kprobe" } else { "fentry" },
-        "twice": report.twice,
-        "owners": if report.by_cgroup { "cgroup" } else { "process" },
-        "programs": programs,
-        "degraded": report.degraded,
-        "self_test": report.self_test,
-    })
 }

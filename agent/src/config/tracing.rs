@@ -30,6 +30,15 @@ impl Backend {
         let found = Self::ALL.iter().find(|(_, backend)| *backend == self);
         found.map_or("", |(name, _)| *name)
     }
+
+    /// The Traefik that takes the backend for its section alone. 3.x has no
+    /// other than OTLP, which 2.x has not.
+    const fn unnamed_in(self) -> &'static str {
+        match self {
+            Self::Jaeger | Self::Zipkin => "Traefik 2",
+            Self::Otlp => "Traefik 3",
+        }
+    }
 }
 
 /// Backends of Traefik's that take no format that is spoken here.
@@ -61,13 +70,13 @@ pub(super) fn tracing(mut table: Reader<'_>, settings: &mut Settings, findings: 
         match backend {
             Some(_) if backend == of => chosen = Some(section),
             Some(backend) => ignored(&section, backend, of, findings),
-            None => {}
+            // Nobody knows which backend is meant: what is wrong with each is
+            // said all the same.
+            None => checked(of, section, findings),
         }
     }
     let mut section = match backend {
-        Some(Backend::Jaeger) => jaeger(chosen, findings),
-        Some(Backend::Zipkin) => zipkin(chosen, findings),
-        Some(Backend::Otlp) => otlp(chosen, findings),
+        Some(backend) => read(backend, chosen, findings),
         None => Section::of(TracingBackend::Otlp {
             endpoint: String::new(),
         }),
@@ -83,7 +92,9 @@ pub(super) fn tracing(mut table: Reader<'_>, settings: &mut Settings, findings: 
                 let hint = "write samplingType and samplingParam below [tracing.jaeger]";
                 findings.warning(&rate.at, "this does nothing here", hint);
             }
-            None => {}
+            None => {
+                share(&rate, findings);
+            }
         }
     }
     if let Some(propagation) = section.propagation {
@@ -107,7 +118,7 @@ pub(super) fn tracing(mut table: Reader<'_>, settings: &mut Settings, findings: 
 }
 
 /// The backend where no key names one: of Traefik 1.x Jaeger, whatever sections
-/// there are; of 2.x, which has no such key, the one that has a section
+/// there are; of 2.x and 3.x, which have no such key, the one that has a section
 /// (`pkg/server/service/tracing`). Both mean the same, but for a file in which
 /// Jaeger has none: nobody writes a section to have it ignored.
 fn unnamed(sections: &[(Option<Backend>, Reader<'_>)], findings: &Findings) -> Option<Backend> {
@@ -118,8 +129,9 @@ fn unnamed(sections: &[(Option<Backend>, Reader<'_>)], findings: &Findings) -> O
     match of {
         Some(of) => {
             let message = format!(
-                "no backend is named: \"{}\" is taken, as in Traefik 2",
-                of.name()
+                "no backend is named: \"{}\" is taken, as in {}",
+                of.name(),
+                of.unnamed_in()
             );
             let hint = format!(
                 "write backend = \"{}\" below [tracing]; without it, Traefik 1 takes \"jaeger\"",
@@ -182,6 +194,22 @@ fn name_limit(table: &mut Reader<'_>, findings: &Findings) -> Option<NameLimit> 
         findings.warning(&bytes.at, message, &hint);
     }
     Some(limit)
+}
+
+/// Says what is wrong with a section, whichever backend is meant. What one of
+/// an unsupported backend may hold nobody knows here.
+fn checked(of: Option<Backend>, section: Reader<'_>, findings: &Findings) {
+    if let Some(of) = of {
+        read(of, Some(section), findings);
+    }
+}
+
+fn read(of: Backend, section: Option<Reader<'_>>, findings: &Findings) -> Section {
+    match of {
+        Backend::Jaeger => jaeger(section, findings),
+        Backend::Zipkin => zipkin(section, findings),
+        Backend::Otlp => otlp(section, findings),
+    }
 }
 
 /// Says that a section is not looked at: it is another backend's.

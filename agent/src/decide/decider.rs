@@ -327,7 +327,7 @@ fn name(members: &mut Members, known: &Known, selected: &Selected) -> Arc<Worklo
 
 /// The inbound whose process listens at this port, whatever the address: one
 /// that listens on all of them is reached by others than the Dataplane says.
-pub(super) fn listener(dataplane: &Dataplane, port: u16) -> Option<usize> {
+fn listener(dataplane: &Dataplane, port: u16) -> Option<usize> {
     let mut listeners = dataplane.listeners.iter();
     listeners.position(|listener| listener.service_port == port)
 }

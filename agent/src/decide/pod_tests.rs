@@ -13,6 +13,8 @@ use crate::sample::Percentage;
 use crate::units::{MonoNanos, Side};
 use std::sync::Arc;
 
+mod plans;
+
 /// What Kuma would make of the pods of namespace `shop`.
 const RESOURCES: &str = r"
 type: Mesh
@@ -68,6 +70,19 @@ networking:
   inbound: [{port: 9100, tags: {kuma.io/service: net_shop_svc_9100, kuma.io/protocol: http, team: shop}}]
 ---
 type: Dataplane
+mesh: default
+name: two-1.shop
+networking:
+  address: 10.0.1.8
+  inbound:
+  - {port: 80, tags: {kuma.io/service: a_shop_svc_80, kuma.io/protocol: http, team: shop}}
+  - {port: 81, tags: {kuma.io/service: a_shop_svc_81, kuma.io/protocol: http, team: shop}}
+  - {port: 82, tags: {kuma.io/service: a_shop_svc_82, kuma.io/protocol: tcp, team: shop}}
+  - {port: 80, tags: {kuma.io/service: b_shop_svc_80, kuma.io/protocol: tcp, team: shop}}
+  - {port: 82, tags: {kuma.io/service: b_shop_svc_82, kuma.io/protocol: http, team: shop}}
+  - {port: 81, tags: {kuma.io/service: b_shop_svc_81, kuma.io/protocol: http2, team: shop}}
+---
+type: Dataplane
 mesh: other
 name: far-1.shop
 networking:
@@ -76,7 +91,7 @@ networking:
 ";
 
 /// Of each: the address, and whether it is the node's.
-const PODS: [(&str, &str, bool); 7] = [
+const PODS: [(&str, &str, bool); 8] = [
     ("web-1", "10.0.0.1", false),
     ("api-1", "10.0.1.2", false),
     ("off-1", "10.0.1.3", false),
@@ -84,6 +99,7 @@ const PODS: [(&str, &str, bool); 7] = [
     ("net-1", "192.0.2.10", true),
     ("far-1", "10.0.1.6", false),
     ("ignored-1", "10.0.1.7", false),
+    ("two-1", "10.0.1.8", false),
 ];
 const NODE: &str = "192.0.2.10";
 const STRANGER: &str = "198.51.100.1:4000";
@@ -289,6 +305,27 @@ fn what_a_pod_serves() {
             "192.0.2.10:4000",
             ok("web_shop_svc_80", MAIN, false),
         ),
+        // Who calls the second Service that leads to the same port does not
+        // report it; which one it was nobody knows here.
+        (
+            "two-1",
+            "10.0.1.8:80",
+            "10.0.0.1:4000",
+            ok("a_shop_svc_80", MAIN, false),
+        ),
+        (
+            "two-1",
+            "10.0.1.8:81",
+            "10.0.0.1:4000",
+            ok("a_shop_svc_80", MAIN, true),
+        ),
+        // One of the Services says that it is HTTP.
+        (
+            "two-1",
+            "10.0.1.8:82",
+            "10.0.0.1:4000",
+            ok("a_shop_svc_80", MAIN, false),
+        ),
         // Its backend shares no ids: observed all the same.
         (
             "off-1",
@@ -343,6 +380,7 @@ fn what_a_pod_calls() {
         ("web-1", "10.96.0.3:80", Err((UnknownDestination, false))),
         // A pod, and one on its node's network.
         ("web-1", "10.0.1.2:80", web.clone()),
+        ("web-1", "10.0.1.8:82", web.clone()),
         ("web-1", "10.0.1.6:80", Err((UnknownDestination, false))),
         ("web-1", "192.0.2.10:9100", web.clone()),
         ("web-1", "198.51.100.1:80", Err((UnknownDestination, false))),
@@ -449,106 +487,6 @@ fn a_pod_that_the_cluster_has_forgotten_is_what_it_was() {
     // The cluster says of the pod with its address what it says of that one.
     let other = cluster.choose("nobody-1", Side::Server, "10.0.0.1:8080", STRANGER);
     assert_eq!(other, Err((NotSelected::NoPolicy, true)));
-}
-
-#[test]
-fn who_is_ignored_stays_so_until_something_else_is_true_of_it() {
-    let mut cluster = Cluster::new(|_| {});
-    let ignored = |cluster: &mut Cluster| -> Vec<&str> {
-        let names = PODS.iter().map(|(name, ..)| *name);
-        let pods: Vec<_> = names.map(|name| (name, cluster.pod(name))).collect();
-        let decider = &mut cluster.decider;
-        let all = pods.into_iter().filter(|(_, known)| decider.ignores(known));
-        all.map(|(name, _)| name).collect()
-    };
-    assert_eq!(ignored(&mut cluster), ["nobody-1", "far-1", "ignored-1"]);
-    // What is said forever of an exchange is what is said of the pod.
-    for (name, ip, _) in PODS {
-        for (side, peer) in [(Side::Server, STRANGER), (Side::Client, "10.96.0.1:80")] {
-            let known = cluster.pod(name);
-            let forever = cluster
-                .choose(name, side, &format!("{ip}:80"), peer)
-                .is_err_and(|(_, forever)| forever);
-            assert_eq!(cluster.decider.ignores(&known), forever, "{name}");
-        }
-    }
-    // Another label, and so another Dataplane.
-    let labelled: Arc<Resources> = {
-        let text = RESOURCES.replace("nobody_shop_svc_80, ", "nobody_shop_svc_80, team: shop, ");
-        let parsed = resources::parse("resources", &text);
-        Arc::new(parsed.resources.into_iter().collect())
-    };
-    let pods = pods(&labelled);
-    let plan = Plan {
-        destinations: Destinations::Policies(policies(&labelled)),
-        directory: Some(Arc::new(directory(&pods))),
-        ..Plan::default()
-    };
-    cluster.decider.replace(Arc::new(plan));
-    let known = pods.iter().enumerate();
-    cluster.pods = known.map(|(n, pod)| of_pod(n as u64, pod)).collect();
-    assert_eq!(ignored(&mut cluster), ["far-1", "ignored-1"]);
-    // Without policies nobody is.
-    cluster.decider.replace(Arc::new(Plan::default()));
-    assert!(ignored(&mut cluster).is_empty());
-}
-
-#[test]
-fn where_a_process_listens_is_remembered_from_plan_to_plan() {
-    let resources = resources();
-    let plan = || {
-        let engine = Arc::new(Engine::new(Arc::clone(&resources)));
-        let policies = Policies::new(engine, Default::default(), |_| None);
-        Arc::new(Plan {
-            destinations: Destinations::Policies(policies),
-            ..Plan::default()
-        })
-    };
-    let process = known(1, Origin::Command("server".into()));
-    let second = |n: u64| MonoNanos(n * 1_000_000_000);
-    let mut decider = Decider::new(plan());
-    let listens: [SocketAddr; 1] = ["10.0.1.2:80".parse().unwrap()];
-    decider.learn(process.key, &listens, second(1));
-    let other = known(2, Origin::Command("other".into()));
-    let service = |decider: &mut Decider, now| {
-        let standing = decider.standing(&process, second(now));
-        standing
-            .selected
-            .map(|selected| selected.dataplane.name.to_string())
-    };
-    for n in 2..60 {
-        decider.replace(plan());
-        assert!(!decider.asks(&process, second(n)), "{n}");
-        assert_eq!(service(&mut decider, n).as_deref(), Some("api-1.shop"));
-        // Somebody else is asked, so that time goes on.
-        decider.learn(other.key, &[], second(n));
-    }
-    decider.learn(other.key, &[], second(70));
-    decider.replace(plan());
-    assert!(decider.asks(&process, second(70)));
-    let ip: IpAddr = at("10.0.1.2:80").ip;
-    assert_eq!(ip, listens[0].ip());
-}
-
-#[test]
-fn plans_with_the_same_rules_know_each_other() {
-    let of = |cluster: Cluster| Arc::clone(cluster.decider.plan());
-    let base = || of(Cluster::new(|_| {}));
-    assert!(base().has_rules_of(&base()));
-    let fewer = of(Cluster::new(|plan| plan.directory = None));
-    assert!(base().has_rules_of(&fewer));
-    let assumed = of(Cluster::new(|plan| plan.assume_http = true));
-    assert!(!base().has_rules_of(&assumed));
-    let one = Arc::new(Plan::default());
-    assert!(!base().has_rules_of(&one) && one.has_rules_of(&Plan::default()));
-    let text = RESOURCES.replace("name: off, selectors", "name: on, selectors");
-    let parsed = resources::parse("resources", &text);
-    let resources = Arc::new(parsed.resources.into_iter().collect());
-    let renamed = Plan {
-        destinations: Destinations::Policies(policies(&resources)),
-        ..Plan::default()
-    };
-    assert!(!base().has_rules_of(&renamed));
 }
 
 #[test]

@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use super::decider::{NotTraced, destination, listener, route};
+use super::decider::{NotTraced, destination, route};
 use super::members::Members;
 use super::plan::{Plan, Policies, Selected};
 use crate::assemble::Began;
@@ -43,7 +43,15 @@ pub(super) fn of_pod(
         Some(_) => return Err(NotTraced::once(NotSelected::NotHttp)),
         None => return Err(NotTraced::once(otherwise)),
     }
+    // Which Service was called the other end knows, and by that whether its half
+    // is reported; where one of those that lead here is not HTTP, it may not be.
+    let is_certain = || {
+        let port = began.local.map(|local| local.port);
+        let mut all = protocols_at(&selected.dataplane, port.unwrap_or_default());
+        assumed || all.all(Protocol::is_traced)
+    };
     let observed = began.side == Side::Server
+        && is_certain()
         && caller(members, plan, policies, began).is_some_and(|caller| {
             caller.dataplane.mesh == selected.dataplane.mesh
                 && caller
@@ -73,9 +81,24 @@ fn inbound(selected: &Selected, began: &Began) -> Option<Protocol> {
     protocol_at(&selected.dataplane, began.local?.port)
 }
 
+/// Where several Services lead to a port, one that says HTTP is enough: a
+/// headless one beside it, of which nobody has said anything, takes nothing
+/// away. (Of Kuma 2.14's proxies the last one configures the listener, or the
+/// first, depending on the mesh.)
 fn protocol_at(dataplane: &Dataplane, port: u16) -> Option<Protocol> {
-    let inbound = dataplane.inbounds.get(listener(dataplane, port)?)?;
-    Some(inbound.protocol)
+    let mut all = protocols_at(dataplane, port);
+    let first = all.next()?;
+    let traced = |protocol: &Protocol| protocol.is_traced();
+    let any = Some(first).filter(traced).or_else(|| all.find(traced));
+    Some(any.unwrap_or(first))
+}
+
+/// What each of the Services says that lead to a port.
+fn protocols_at(dataplane: &Dataplane, port: u16) -> impl Iterator<Item = Protocol> {
+    let inbounds = dataplane.listeners.iter().zip(dataplane.inbounds.iter());
+    inbounds
+        .filter(move |(listener, _)| listener.service_port == port)
+        .map(|(_, inbound)| inbound.protocol)
 }
 
 /// The protocol of what was called: a Service by its cluster IP, else a pod,

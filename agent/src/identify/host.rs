@@ -3,7 +3,7 @@
 
 use std::fs;
 use std::net::{IpAddr, SocketAddr};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use agent_ebpf::OWNER_PROCESS;
@@ -17,58 +17,22 @@ use super::directory::Directory;
 use super::kubepods::{Place, places};
 use super::listening::listening;
 use super::pods::{Found, Pods};
-use super::process::{cgroup_paths, comm_of, docker_name};
+use super::process::{cgroup_paths, comm_of, docker_name, instance};
 use super::tree::CgroupTree;
 use super::{
     Identify, Known, Naming, Origin, PodTags, Workload, WorkloadKey, WorkloadKind, key_of,
 };
 use crate::units::{MonoNanos, OwnerId};
 
+mod options;
+
+pub use self::options::{Counters, Options};
+
 const SECOND: u64 = 1_000_000_000;
-/// How long a process is remembered after it was last looked at.
+/// How long a process that is no more is remembered.
 const REMEMBERED: u64 = 60 * SECOND;
 /// How often owners that are no more are looked for.
 const SWEEP: u64 = 30 * SECOND;
-
-/// What an [`Identifier`] is told.
-#[derive(Clone, Debug)]
-pub struct Options {
-    /// What workloads and the node are called.
-    pub naming: Naming,
-    /// Where the host's file system begins: `/`, or its mount point in a
-    /// container, or a made-up tree in tests.
-    pub root: PathBuf,
-    /// Nanoseconds after which a process is looked at again, because its id
-    /// may have been reused. Default 10 s.
-    pub process_ttl: u64,
-    /// The same for a cgroup. Default 60 s.
-    pub cgroup_ttl: u64,
-    /// Owners remembered at most. Default 16,384.
-    pub capacity: usize,
-}
-
-impl Default for Options {
-    fn default() -> Self {
-        Self {
-            naming: Naming::default(),
-            root: PathBuf::from("/"),
-            process_ttl: 10 * SECOND,
-            cgroup_ttl: 60 * SECOND,
-            capacity: 16_384,
-        }
-    }
-}
-
-/// Counts of what did not go smoothly.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Counters {
-    /// Workloads that were over before anybody could ask for their name.
-    pub gone: u64,
-    /// Walks through the cgroup tree for an id whose process was gone.
-    pub walks: u64,
-    /// Times that all names were forgotten for room.
-    pub forgotten: u64,
-}
 
 /// Names the workloads of this host.
 #[derive(Debug)]
@@ -97,6 +61,11 @@ struct Named {
 struct Owner {
     is: Is,
     until: MonoNanos,
+    /// Of a process: which of those that have had its id
+    /// ([`instance`](super::process::instance)).
+    instance: Option<u64>,
+    /// A process that is no more: when that was found.
+    over: Option<MonoNanos>,
 }
 
 /// What an owner is.
@@ -177,11 +146,18 @@ impl Identifier {
     /// What is known of an owner; asks the host if that is nothing, or old.
     fn owner(&mut self, id: u64, pid: u32, now: MonoNanos) -> Owner {
         let old = self.owners.get(&id).copied();
+        let is_process = id & OWNER_PROCESS != 0;
+        let instance = is_process.then(|| instance(&self.options.root, process_of(id)));
+        let instance = instance.flatten();
+        // Where there is none, these are the last records of the one that was.
+        let is_another = instance.is_some() && old.is_some_and(|old| old.instance != instance);
         if let Some(owner) = old
             && owner.until > now
+            && !is_another
         {
             return owner;
         }
+        let old = old.filter(|_| !is_another);
         let ttl = if id & OWNER_PROCESS == 0 {
             self.options.cgroup_ttl
         } else {
@@ -224,6 +200,8 @@ impl Identifier {
         let owner = Owner {
             is,
             until: MonoNanos(now.0.saturating_add(ttl)),
+            instance: instance.or(old.and_then(|old| old.instance)),
+            over: old.and_then(|old| old.over).filter(|_| instance.is_none()),
         };
         if self.owners.len() >= self.options.capacity {
             self.owners.retain(|_, owner| owner.until > now);
@@ -251,20 +229,26 @@ impl Identifier {
         }
     }
 
-    /// Forgets owners that are no more: their cgroups were removed so long ago
-    /// that the tree does not remember them.
+    /// Forgets owners that are no more: cgroups that were removed so long ago
+    /// that the tree does not remember them, or their processes ended, whose ids
+    /// will be others'.
     fn sweep(&mut self, now: MonoNanos) {
         if now.since(self.swept) < SWEEP {
             return;
         }
         self.swept = now;
-        let tree = &self.tree;
+        let (tree, root) = (&self.tree, &self.options.root);
         self.owners.retain(|id, owner| {
-            let process = id & OWNER_PROCESS != 0;
-            match process {
-                true => now.since(owner.until) < REMEMBERED,
-                false => !tree.is_gone(*id) || tree.listened(*id).is_some(),
+            if id & OWNER_PROCESS == 0 {
+                return !tree.is_gone(*id) || tree.listened(*id).is_some();
             }
+            let lives =
+                owner.instance.is_some() && instance(root, process_of(*id)) == owner.instance;
+            let over = *owner.over.get_or_insert(now);
+            if lives {
+                owner.over = None;
+            }
+            lives || now.since(over) < REMEMBERED
         });
         self.forget_unowned();
     }
@@ -285,7 +269,9 @@ impl Identifier {
         let exe = exe.as_deref().and_then(Path::to_str);
         let args = process.cmdline().unwrap_or_default();
         let name = command_name(&comm, exe, &args);
-        let key = key_of("process", &pid.to_string());
+        // Another process of this id, even of this name, is another workload.
+        let started = process.stat().map_or(0, |stat| stat.starttime);
+        let key = key_of("process", &format!("{pid} {started}"));
         Answer::Is(key, Origin::Command(name.into()))
     }
 
@@ -343,7 +329,24 @@ impl Identifier {
 
     /// Remembers a workload. One that is known already stays as it is, so that
     /// its spans go on sharing it.
-    fn keep(&mut self, key: WorkloadKey, origin: Origin) {
+    fn keep(&mut self, key: WorkloadKey, mut origin: Origin) {
+        // A container that was started again and again goes on being called
+        // what it was, for its last spans.
+        if let Origin::Pod {
+            pod,
+            container: container @ None,
+            ..
+        } = &mut origin
+            && let Some(named) = self.known.get(&key)
+            && let Origin::Pod {
+                pod: before,
+                container: Some(name),
+                ..
+            } = &named.known.origin
+            && before.uid == pod.uid
+        {
+            *container = Some(Arc::clone(name));
+        }
         if self
             .known
             .get(&key)
@@ -418,7 +421,7 @@ impl Identifier {
     fn unified_path(&self, pid: u32) -> Option<String> {
         let paths = cgroup_paths(&self.process(pid)?);
         let path = paths.into_iter().find(|(unified, _)| *unified);
-        path.map(|(_, path)| path)
+        path.map(|(_, path)| self.tree.absolute(path))
     }
 
     fn process(&self, pid: u32) -> Option<Process> {
@@ -550,13 +553,12 @@ impl Identify for Identifier {
     }
 
     fn look(&mut self, now: MonoNanos) {
-        let Some(pods) = &mut self.pods else {
-            return;
-        };
-        self.tree.look(now, |id| {
-            self.owners.remove(&id);
-            pods.forget(id);
-        });
+        if let Some(pods) = &mut self.pods {
+            self.tree.look(now, |id| {
+                self.owners.remove(&id);
+                pods.forget(id);
+            });
+        }
         self.sweep(now);
     }
 

@@ -2,10 +2,22 @@
 
 use std::fs;
 use std::io::Read;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
 use procfs::process::Process;
 use serde::Deserialize;
+
+/// Which of the processes that have had this id it is, none if there is none.
+///
+/// An inode of procfs belongs to one process for good, not to its id
+/// (`proc_pid_make_inode`, `pid_revalidate` in `fs/proc/base.c`). Under memory
+/// pressure a process may get another, and is then looked at once more. It is
+/// asked for at every record, which reading a start time would be too slow for.
+pub(super) fn instance(root: &Path, pid: u32) -> Option<u64> {
+    let path = root.join("proc").join(pid.to_string());
+    fs::metadata(path).ok().map(|meta| meta.ino())
+}
 
 /// The process's command name.
 pub(super) fn comm_of(process: &Process) -> Option<String> {

@@ -21,6 +21,9 @@ pub(super) struct CgroupTree {
     root: Option<PathBuf>,
     /// All cgroups are below the root, not a container's own alone.
     whole: bool,
+    /// Where in the tree this process's cgroup namespace begins, if that is not
+    /// at its root: what `/proc` says of other processes is relative to it.
+    inside: Option<String>,
     paths: HashMap<u64, String, FxBuildHasher>,
     walked: Option<MonoNanos>,
     /// Where there are pods: the same, kept up to date.
@@ -42,20 +45,45 @@ impl CgroupTree {
         let hosts = root.join("proc/1/root/sys/fs/cgroup");
         let is_part = |path: &PathBuf| path.join("cgroup.events").exists();
         let is_whole = |path: &PathBuf| path.join("cgroup.procs").exists() && !is_part(path);
-        let (root, whole) = match mounted {
-            Some(part) if is_part(&part) && is_whole(&hosts) => (Some(hosts), true),
+        let (root, whole, part) = match mounted {
+            Some(part) if is_part(&part) && is_whole(&hosts) => (Some(hosts), true, Some(part)),
             Some(part) => {
                 let whole = !is_part(&part);
-                (Some(part), whole)
+                (Some(part), whole, None)
             }
-            None => (None, false),
+            None => (None, false, None),
         };
-        Self {
+        let mut tree = Self {
             root,
             whole,
+            inside: None,
             paths: HashMap::default(),
             walked: None,
             listened: None,
+        };
+        if let (Some(root), Some(part)) = (tree.root.clone(), part)
+            && let Some(own) = inode(&part)
+        {
+            tree.walk(&root);
+            tree.inside = tree.paths.get(&own).cloned();
+        }
+        tree
+    }
+
+    /// A path that `/proc` says, from the tree's root.
+    pub(super) fn absolute(&self, path: String) -> String {
+        let Some(inside) = &self.inside else {
+            return path;
+        };
+        let (mut base, mut rest) = (inside.as_str(), path.as_str());
+        let is_whole = |above: &&str| above.is_empty() || above.starts_with('/');
+        while let Some(above) = rest.strip_prefix("/..").filter(is_whole) {
+            base = base.rsplit_once('/').map_or("", |(parent, _)| parent);
+            rest = above;
+        }
+        match format!("{base}{}", rest.trim_end_matches('/')) {
+            root if root.is_empty() => "/".to_owned(),
+            path => path,
         }
     }
 

@@ -32,7 +32,8 @@ pub(crate) struct PodFacts {
     pub(crate) owner: Option<(Arc<str>, Arc<str>)>,
     /// TCP ports that containers name.
     pub(crate) ports: Box<[(Arc<str>, u16)]>,
-    /// Id and name of each container of a pod of this node.
+    /// Id and name of each container of a pod of this node, and of the one
+    /// that was before it if it was started again.
     pub(crate) containers: Box<[(Arc<str>, Arc<str>)]>,
 }
 
@@ -160,10 +161,18 @@ impl PodFacts {
             .chain(&status.ephemeral_container_statuses);
         let containers = statuses
             .filter(|_| is_here)
-            .filter_map(|container| {
-                let id = container.container_id.as_deref()?;
+            .flat_map(|container| {
+                // The one before it may have sent its last requests only now.
+                let before = container.last_state.terminated.as_ref();
+                let before = before.and_then(|before| before.container_id.as_deref());
+                let now = container.container_id.as_deref();
+                let before = before.filter(|before| Some(*before) != now);
+                let ids = now.into_iter().chain(before);
+                ids.map(|id| (id, &container.name))
+            })
+            .filter_map(|(id, name)| {
                 let id = id.split_once("://").map_or(id, |(_, id)| id);
-                (!id.is_empty()).then(|| (Arc::from(id), intern.text(&container.name)))
+                (!id.is_empty()).then(|| (Arc::from(id), intern.text(name)))
             })
             .collect();
         Some(Self {

@@ -23,11 +23,14 @@ pub enum Failure {
     Away,
     /// An answer that is not what an API says.
     Malformed,
+    /// A watch of which nothing came for so long that its connection may be
+    /// dead.
+    Silent,
 }
 
 impl Failure {
     /// All of them, in the order of [`Failure::index`].
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Unauthorized,
         Self::Forbidden,
         Self::Absent,
@@ -36,6 +39,7 @@ impl Failure {
         Self::Refused,
         Self::Away,
         Self::Malformed,
+        Self::Silent,
     ];
 
     /// Its place in [`Failure::ALL`].
@@ -56,6 +60,7 @@ impl Failure {
             Self::Refused => "refused",
             Self::Away => "away",
             Self::Malformed => "malformed",
+            Self::Silent => "silent",
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use serde_json::{Value, json};
 use tokio::sync::watch;
@@ -103,6 +103,12 @@ impl Mirror {
         self.lock().cluster.generation()
     }
 
+    /// The meshes and policies that are in force, each as JSON.
+    #[must_use]
+    pub fn said(&self) -> Vec<Arc<str>> {
+        self.lock().cluster.said()
+    }
+
     /// What a person should hear about policies; `all` are those in force.
     #[must_use]
     pub fn notices(&self, all: &Resources) -> Vec<Notice> {
@@ -145,6 +151,16 @@ impl Mirror {
             let kind = kind.plural();
             tracing::info!("{kind} are watched again, after {seconds} s");
         }
+    }
+
+    /// The API has said nothing for this time, and is asked again.
+    pub(super) fn silent(&self, kind: Kind, time: Duration) {
+        let mut state = self.lock();
+        if let Some(errors) = state.report(kind).errors.get_mut(Failure::Silent.index()) {
+            *errors += 1;
+        }
+        let kind = kind.plural();
+        tracing::info!("the watch of {kind} was silent for {time:?} and is begun again");
     }
 
     /// A list or a watch has failed.

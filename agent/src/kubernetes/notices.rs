@@ -2,7 +2,9 @@
 //! looks: `kubectl describe traffictrace NAME`.
 //!
 //! Every node's agent sees the same policies. So an Event has a name that
-//! follows from what it is about, and who comes first creates it.
+//! follows from what it is about, and who comes first creates it. The API
+//! forgets Events after an hour (`--event-ttl`), so what is still true is told
+//! again before.
 
 use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use std::sync::Arc;
@@ -33,6 +35,11 @@ const MOST: usize = 50;
 const MAX_MESSAGE: usize = 1024;
 /// Nodes do not come all at once.
 const SPREAD: Duration = Duration::from_secs(2);
+/// What is still true is told again every so many seconds of the calendar, by
+/// which all agents call the Event alike,
+const AGAIN: u64 = 3000;
+/// and at most so many seconds later.
+const LATE: u64 = 300;
 
 /// What became of a notice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -84,7 +91,19 @@ pub struct Notices {
     mirror: Arc<Mirror>,
     /// Those of the last generation that have been told.
     told: HashSet<Notice>,
-    queue: mpsc::Sender<Notice>,
+    queue: mpsc::Sender<Telling>,
+    /// When something was told again last, in [`AGAIN`].
+    round: u64,
+    /// Seconds after its beginning.
+    late: u64,
+}
+
+/// What waits to be told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Telling {
+    notice: Notice,
+    /// When it is told again; none at first.
+    round: Option<u64>,
 }
 
 impl Notices {
@@ -94,10 +113,38 @@ impl Notices {
     pub fn start(client: Client, mirror: &Arc<Mirror>, node: Option<Arc<str>>) -> Self {
         let (queue, waiting) = mpsc::channel(WAITING);
         tokio::spawn(send(client, Arc::clone(mirror), node, waiting));
+        Self::with(queue, mirror, random() % LATE, seconds())
+    }
+
+    fn with(queue: mpsc::Sender<Telling>, mirror: &Arc<Mirror>, late: u64, now: u64) -> Self {
         Self {
             mirror: Arc::clone(mirror),
             told: HashSet::new(),
             queue,
+            round: now / AGAIN,
+            late,
+        }
+    }
+
+    /// Tells again, now and then, what is still true. Call it all the time.
+    pub fn again(&mut self) {
+        self.again_at(seconds());
+    }
+
+    fn again_at(&mut self, now: u64) {
+        let round = now / AGAIN;
+        if round == self.round || now % AGAIN < self.late {
+            return;
+        }
+        self.round = round;
+        for notice in &self.told {
+            let telling = Telling {
+                notice: notice.clone(),
+                round: Some(round),
+            };
+            if self.queue.try_send(telling).is_err() {
+                self.mirror.sent.add(Outcome::Dropped);
+            }
         }
     }
 
@@ -114,7 +161,11 @@ impl Notices {
             if notice.reason != "Invalid" {
                 tracing::warn!("{kind} \"{name}\": {}", notice.message);
             }
-            match self.queue.try_send(notice.clone()) {
+            let telling = Telling {
+                notice: notice.clone(),
+                round: None,
+            };
+            match self.queue.try_send(telling) {
                 Ok(()) => {
                     self.told.insert(notice);
                 }
@@ -128,20 +179,30 @@ async fn send(
     client: Client,
     mirror: Arc<Mirror>,
     node: Option<Arc<str>>,
-    mut waiting: mpsc::Receiver<Notice>,
+    mut waiting: mpsc::Receiver<Telling>,
 ) {
-    while let Some(notice) = waiting.recv().await {
-        let random = RandomState::new().build_hasher().finish() % 1024;
-        let spread = SPREAD * u32::try_from(random).unwrap_or_default() / 1024;
-        tokio::time::sleep(spread).await;
-        let outcome = create(&client, &notice, node.as_deref()).await;
+    while let Some(telling) = waiting.recv().await {
+        let part = u32::try_from(random() % 1024).unwrap_or_default();
+        tokio::time::sleep(SPREAD * part / 1024).await;
+        let outcome = create(&client, &telling, node.as_deref()).await;
         mirror.sent.add(outcome);
     }
 }
 
-async fn create(client: &Client, notice: &Notice, node: Option<&str>) -> Outcome {
+/// A fresh state of it hashes nothing to something that nobody foresees.
+fn random() -> u64 {
+    RandomState::new().build_hasher().finish()
+}
+
+/// Seconds since 1970.
+fn seconds() -> u64 {
+    let now = OffsetDateTime::now_utc().unix_timestamp();
+    now.try_into().unwrap_or_default()
+}
+
+async fn create(client: &Client, telling: &Telling, node: Option<&str>) -> Outcome {
     let now = OffsetDateTime::now_utc();
-    let body = event(notice, node, now);
+    let (body, notice) = (event(telling, node, now), &telling.notice);
     let request = Request::new(PATH).create(&Default::default(), body.to_string().into_bytes());
     let request = match request {
         Ok(request) => request,
@@ -164,7 +225,8 @@ async fn create(client: &Client, notice: &Notice, node: Option<&str>) -> Outcome
 }
 
 /// The Event of a notice (`core/v1`).
-fn event(notice: &Notice, node: Option<&str>, now: OffsetDateTime) -> Value {
+fn event(telling: &Telling, node: Option<&str>, now: OffsetDateTime) -> Value {
+    let notice = &telling.notice;
     let time = now
         .replace_nanosecond(0)
         .unwrap_or(now)
@@ -178,7 +240,7 @@ fn event(notice: &Notice, node: Option<&str>, now: OffsetDateTime) -> Value {
     json!({
         "apiVersion": "v1",
         "kind": "Event",
-        "metadata": { "name": name(notice), "namespace": "default" },
+        "metadata": { "name": name(telling), "namespace": "default" },
         "involvedObject": {
             "apiVersion": format!("{}/{}", notice.kind.group(), notice.kind.version()),
             "kind": notice.kind.kind(),
@@ -201,9 +263,12 @@ fn event(notice: &Notice, node: Option<&str>, now: OffsetDateTime) -> Value {
 }
 
 /// `NAME.HASH`, the same for the same notice about the same generation of an
-/// object.
-fn name(notice: &Notice) -> String {
+/// object, until it is told again.
+fn name(Telling { notice, round }: &Telling) -> String {
     let mut hasher = SipHasher13::new();
+    if let Some(round) = round {
+        hasher.write_u64(*round);
+    }
     // A generation counts what people change; without one the version does.
     let generation = match notice.generation {
         0 => notice.version.to_string(),
@@ -223,7 +288,7 @@ fn name(notice: &Notice) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::kubernetes::Kind;
+    use crate::kubernetes::{Kind, Options};
 
     fn notice() -> Notice {
         Notice {
@@ -237,16 +302,62 @@ mod tests {
         }
     }
 
+    fn first(notice: Notice) -> Telling {
+        Telling {
+            notice,
+            round: None,
+        }
+    }
+
+    #[test]
+    fn what_is_still_true_is_told_again_before_the_api_forgets_it() {
+        let (queue, mut waiting) = mpsc::channel(WAITING);
+        let mirror = Mirror::new(Options::default());
+        let (start, late) = (AGAIN * 7 + 100, 200);
+        let mut notices = Notices::with(queue, &mirror, late, start);
+        let other = Notice {
+            name: "us".into(),
+            ..notice()
+        };
+        notices.tell(vec![notice(), other.clone()]);
+        let mut told = || std::iter::from_fn(|| waiting.try_recv().ok()).collect::<Vec<_>>();
+        let at_first = told();
+        assert_eq!(at_first.len(), 2);
+        assert!(at_first.iter().all(|telling| telling.round.is_none()));
+        // What is told is told, and what is no longer true is not told again.
+        notices.tell(vec![notice()]);
+        let mut again = Vec::new();
+        for now in start..start + 3 * AGAIN {
+            notices.again_at(now);
+            again.extend(told().into_iter().map(|telling| (now, telling)));
+        }
+        let times: Vec<u64> = again.iter().map(|(now, _)| *now).collect();
+        let due = [8, 9, 10].map(|round| round * AGAIN + late);
+        assert_eq!(times, due[..times.len()]);
+        assert!(times.len() >= 2);
+        assert!(times[0] - start < 3600 && times[1] - times[0] < 3600);
+        // Each time it is another Event, of one name for all agents.
+        let names = again.iter().map(|(_, telling)| {
+            assert_eq!(telling.notice, notice());
+            name(telling)
+        });
+        let mut names: Vec<_> = names.chain([name(&first(notice()))]).collect();
+        let all = names.len();
+        names.sort();
+        names.dedup();
+        assert_eq!(names.len(), all);
+    }
+
     #[test]
     fn all_agents_call_an_event_the_same_and_another_generation_has_another() {
-        let one = name(&notice());
+        let one = name(&first(notice()));
         assert_eq!(one, "eu.".to_owned() + &one[3..]);
         assert_eq!(one.len(), 19);
         let touched = Notice {
             version: "78".into(),
             ..notice()
         };
-        assert_eq!(name(&touched), one);
+        assert_eq!(name(&first(touched)), one);
         for other in [
             Notice {
                 generation: 3,
@@ -265,13 +376,13 @@ mod tests {
                 ..notice()
             },
         ] {
-            assert_ne!(name(&other), one);
+            assert_ne!(name(&first(other)), one);
         }
         let long = Notice {
             name: format!("{}.a", "a".repeat(199)).into(),
             ..notice()
         };
-        let long = name(&long);
+        let long = name(&first(long));
         assert!(long.len() <= 253 && !long.contains(".."), "{long}");
     }
 
@@ -282,7 +393,7 @@ mod tests {
             message: "é".repeat(2000),
             ..notice()
         };
-        let event = event(&long, Some("node-1"), now);
+        let event = event(&first(long), Some("node-1"), now);
         assert_eq!(event["lastTimestamp"], "2026-01-01T00:00:00Z");
         assert_eq!(event["involvedObject"]["apiVersion"], "kuma.io/v1alpha1");
         assert_eq!(event["involvedObject"]["uid"], "1-2-3");

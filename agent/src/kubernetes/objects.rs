@@ -167,6 +167,26 @@ pub struct ContainerStatus {
     /// `containerID`: `containerd://…`
     #[serde(rename = "containerID")]
     pub container_id: Option<String>,
+    /// `lastState`, of a container that was started again.
+    #[serde(rename = "lastState", deserialize_with = "nullable")]
+    pub last_state: LastState,
+}
+
+/// What a container was before it was started again.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct LastState {
+    /// `terminated`
+    pub terminated: Option<Terminated>,
+}
+
+/// A container that has ended.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct Terminated {
+    /// `containerID`
+    #[serde(rename = "containerID")]
+    pub container_id: Option<String>,
 }
 
 /// `v1/Service`

@@ -1,6 +1,6 @@
 //! `guest-suite`: the whole suite on the kernel it runs on. Needs root.
 //!
-//! `guest-suite --out DIR [--kernel NAME] [--only NAME]…`
+//! `guest-suite --out DIR [--kernel NAME] [--only NAME]… [--except NAME]…`
 //!
 //! The agent is `NODESPAN_BIN`, Envoy `NODESPAN_ENVOY`, a Zipkin server
 //! `NODESPAN_ZIPKIN`, a Jaeger `NODESPAN_JAEGER` (`cargo xtask test` sets them). Without an agent the
@@ -9,22 +9,16 @@
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result};
 use nodespan_tests::backends::Servers;
 use nodespan_tests::report::Report;
+use nodespan_tests::suite::{self, Arguments};
 use nodespan_tests::targets::Places;
 use nodespan_tests::zipkin::Zipkin;
 use nodespan_tests::{
     contained, everywhere, full, handed, identity, legacy, narrow, opaque, past, selected, traced,
     traffic, verified, workloads, wrong,
 };
-
-struct Arguments {
-    places: Places,
-    nodespan: Option<PathBuf>,
-    kernel: String,
-    only: Vec<String>,
-}
 
 fn main() -> Result<ExitCode> {
     let words: Vec<String> = std::env::args().collect();
@@ -34,11 +28,11 @@ fn main() -> Result<ExitCode> {
         identity::client(address, route, Path::new(dir))?;
         return Ok(ExitCode::SUCCESS);
     }
-    let arguments = arguments()?;
-    std::fs::create_dir_all(&arguments.places.out)?;
-    let mut report = Report::new(arguments.only);
+    let arguments = Arguments::of_process()?;
+    let mut report = arguments.report();
     report.note(&format!("guest-suite on kernel {}", arguments.kernel));
-    let (places, nodespan) = (&arguments.places, arguments.nodespan.as_ref());
+    let nodespan = std::env::var_os("NODESPAN_BIN").map(PathBuf::from);
+    let (places, nodespan) = (&arguments.places(), nodespan.as_ref());
     if let Err(error) = traffic::run(&mut report, places, nodespan) {
         report.result("traffic", Err(error));
     }
@@ -88,42 +82,5 @@ fn main() -> Result<ExitCode> {
             report.result("verified", Err(error));
         }
     }
-    Ok(if report.finish() {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    })
-}
-
-fn arguments() -> Result<Arguments> {
-    let scenarios = concat!(env!("CARGO_MANIFEST_DIR"), "/scenarios");
-    let mut parsed = Arguments {
-        places: Places {
-            scenarios: scenarios.into(),
-            programs: env!("OUT_DIR").into(),
-            out: PathBuf::new(),
-            envoy: std::env::var_os("NODESPAN_ENVOY").map(PathBuf::from),
-        },
-        nodespan: std::env::var_os("NODESPAN_BIN").map(PathBuf::from),
-        kernel: "unknown".to_owned(),
-        only: Vec::new(),
-    };
-    let mut words = std::env::args().skip(1);
-    while let Some(word) = words.next() {
-        let mut value = || {
-            words
-                .next()
-                .with_context(|| format!("{word} needs a value"))
-        };
-        match word.as_str() {
-            "--out" => parsed.places.out = std::path::absolute(value()?)?,
-            "--kernel" => parsed.kernel = value()?,
-            "--only" => parsed.only.push(value()?),
-            other => bail!("unknown argument {other}"),
-        }
-    }
-    if parsed.places.out.as_os_str().is_empty() {
-        bail!("--out DIR is needed");
-    }
-    Ok(parsed)
+    Ok(suite::finish(&report))
 }

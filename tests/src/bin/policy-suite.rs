@@ -6,54 +6,22 @@
 //! `NODESPAN_ZIPKIN_2` (`cargo xtask test` sets all three). The second must be
 //! used by nobody else.
 
-use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::Result;
 use nodespan_tests::policy;
-use nodespan_tests::report::Report;
-use nodespan_tests::targets::Places;
+use nodespan_tests::suite::{self, Arguments, needed};
 use nodespan_tests::zipkin::Zipkin;
 
 fn main() -> Result<ExitCode> {
-    let mut places = Places {
-        scenarios: concat!(env!("CARGO_MANIFEST_DIR"), "/scenarios").into(),
-        programs: env!("OUT_DIR").into(),
-        out: PathBuf::new(),
-        envoy: None,
-    };
-    let mut kernel = "unknown".to_owned();
-    let (mut only, mut except) = (Vec::new(), Vec::new());
-    let mut words = std::env::args().skip(1);
-    while let Some(word) = words.next() {
-        let value = words
-            .next()
-            .with_context(|| format!("{word} needs a value"))?;
-        match word.as_str() {
-            "--out" => places.out = std::path::absolute(value)?,
-            "--kernel" => kernel = value,
-            "--only" => only.push(value),
-            "--except" => except.push(value),
-            other => bail!("unknown argument {other}"),
-        }
-    }
-    if places.out.as_os_str().is_empty() {
-        bail!("--out DIR is needed");
-    }
-    std::fs::create_dir_all(&places.out)?;
-    let set = |name: &str| std::env::var(name).with_context(|| format!("{name} is not set"));
-    let nodespan = PathBuf::from(set("NODESPAN_BIN")?);
+    let arguments = Arguments::of_process()?;
+    let nodespan = suite::agent()?;
     let zipkins = [
-        Zipkin::new(&set("NODESPAN_ZIPKIN")?)?,
-        Zipkin::new(&set("NODESPAN_ZIPKIN_2")?)?,
+        Zipkin::new(&needed("NODESPAN_ZIPKIN")?)?,
+        Zipkin::new(&needed("NODESPAN_ZIPKIN_2")?)?,
     ];
-    let mut report = Report::new(only);
-    report.leave_out(except);
-    report.note(&format!("policy-suite on kernel {kernel}"));
-    policy::run(&mut report, &places, &nodespan, &zipkins)?;
-    Ok(if report.finish() {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    })
+    let mut report = arguments.report();
+    report.note(&format!("policy-suite on kernel {}", arguments.kernel));
+    policy::run(&mut report, &arguments.places(), &nodespan, &zipkins)?;
+    Ok(suite::finish(&report))
 }

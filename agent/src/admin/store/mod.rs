@@ -6,8 +6,9 @@
 //! the process at any moment, and of the machine as far as its disk keeps what
 //! `fsync` gave it. The store takes nothing that `load` would refuse.
 //!
-//! It also knows the resources of other files ([`Store::set_files`]): they are
-//! shown, count as meshes that exist, and cannot be changed.
+//! It also knows the resources of other files ([`Store::set_files`]) and of a
+//! Kubernetes API ([`Store::set_cluster`]): they are shown, count as meshes that
+//! exist, and cannot be changed.
 
 mod files;
 #[cfg(test)]
@@ -61,6 +62,8 @@ struct State {
     bytes: usize,
     /// Of files that are not the store's.
     others: Items,
+    /// Of a Kubernetes API.
+    cluster: Items,
 }
 
 type Items = BTreeMap<ResourceKey, Arc<Item>>;
@@ -204,6 +207,19 @@ impl Store {
         self.state().others = others;
     }
 
+    /// The objects of a Kubernetes API, each as JSON. Those of files stand
+    /// before them.
+    pub fn set_cluster<T: AsRef<str>>(&self, objects: &[T]) {
+        let mut cluster = Items::new();
+        for object in objects {
+            let values = resources::values("object", object.as_ref());
+            for item in values.unwrap_or_default().into_iter().filter_map(of_other) {
+                cluster.insert(item.resource.key(), item.into());
+            }
+        }
+        self.state().cluster = cluster;
+    }
+
     /// A resource, wherever it is from.
     #[must_use]
     pub fn get(&self, key: &ResourceKey) -> Option<Arc<Item>> {
@@ -214,7 +230,8 @@ impl Store {
     #[must_use]
     pub fn list(&self, kind: Kind, mesh: Option<&str>) -> Vec<Arc<Item>> {
         let state = self.state();
-        let all: BTreeMap<_, _> = state.others.iter().chain(&state.stored).collect();
+        let of_others = state.cluster.iter().chain(&state.others);
+        let all: BTreeMap<_, _> = of_others.chain(&state.stored).collect();
         all.into_iter()
             .filter(|(key, _)| key.kind == kind && mesh.is_none_or(|mesh| *key.mesh == *mesh))
             .map(|(_, item)| Arc::clone(item))
@@ -225,7 +242,8 @@ impl Store {
     #[must_use]
     pub fn resources(&self) -> Resources {
         let state = self.state();
-        let all = state.others.values().chain(state.stored.values());
+        let of_others = state.cluster.values().chain(state.others.values());
+        let all = of_others.chain(state.stored.values());
         all.map(|item| item.resource.clone()).collect()
     }
 
@@ -333,7 +351,8 @@ impl Store {
 
 impl State {
     fn get(&self, key: &ResourceKey) -> Option<&Arc<Item>> {
-        self.stored.get(key).or_else(|| self.others.get(key))
+        let of_others = || self.others.get(key).or_else(|| self.cluster.get(key));
+        self.stored.get(key).or_else(of_others)
     }
 }
 
@@ -348,7 +367,16 @@ pub fn mesh_key(name: &Arc<str>) -> ResourceKey {
 }
 
 /// A resource of a file, if it is one.
-fn of_file(mut value: Map<String, Value>, path: &Path) -> Option<Item> {
+fn of_file(value: Map<String, Value>, path: &Path) -> Option<Item> {
+    let item = of_other(value)?;
+    Some(Item {
+        file: Some(path.to_owned()),
+        ..item
+    })
+}
+
+/// A resource that is not the store's, if it is one.
+fn of_other(mut value: Map<String, Value>) -> Option<Item> {
     let parsed = resources::parse("file", &files::pretty(&value));
     let [resource] = &*parsed.resources else {
         return None;
@@ -364,7 +392,7 @@ fn of_file(mut value: Map<String, Value>, path: &Path) -> Option<Item> {
     Some(Item {
         value,
         resource: resource.clone(),
-        file: Some(path.to_owned()),
+        file: None,
         len: 0,
     })
 }

@@ -235,6 +235,49 @@ fn what_a_file_defines_is_shown_and_not_changed() {
 }
 
 #[test]
+fn what_a_cluster_has_is_shown_behind_files() {
+    let folder = tempfile::tempdir().unwrap();
+    let given = tempfile::tempdir().unwrap();
+    let file = given.path().join("mesh.yaml");
+    fs::write(&file, "type: Mesh\nname: default\nmetrics: {x: 1}\n").unwrap();
+    let store = open(&folder);
+    store.set_files(&resources::load(&[&file]).unwrap().files);
+    let metadata = |name: &str| json!({"name": name, "creationTimestamp": "2026-01-02T03:04:05Z", "uid": "u", "resourceVersion": "7"});
+    let object = |kind: &str, name: &str, rest: Value| {
+        let mut object =
+            json!({"apiVersion": "kuma.io/v1alpha1", "kind": kind, "metadata": metadata(name)});
+        object
+            .as_object_mut()
+            .unwrap()
+            .extend(rest.as_object().unwrap().clone());
+        object.to_string()
+    };
+    let all = json!({"mesh": "default", "spec": {"selectors": [{"match": {"a": "b"}}]}});
+    let objects = [
+        object("Mesh", "default", json!({"spec": {"logging": {}}})),
+        object("Mesh", "other", json!({"spec": {"logging": {}}})),
+        object("TrafficTrace", "all", all),
+    ];
+    store.set_cluster(&objects);
+    let names = |kind| {
+        let all = store.list(kind, None).into_iter();
+        all.map(|item| item.resource.key().name.to_string())
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(names(Kind::Mesh), ["default", "other"]);
+    assert_eq!(names(Kind::TrafficTrace), ["all"]);
+    let shown = store.get(&mesh("default").0).unwrap();
+    assert_eq!(shown.value.get("metrics"), Some(&json!({"x": 1})));
+    let shown = store.get(&mesh("other").0).unwrap();
+    assert_eq!(shown.value.get("logging"), Some(&json!({})));
+    assert_eq!(shown.value[CREATED], "2026-01-02T03:04:05Z");
+    assert_eq!(store.resources().len(), 3);
+    store.set_cluster(&objects[1..2]);
+    assert_eq!(names(Kind::TrafficTrace), [""; 0]);
+    assert_eq!(names(Kind::Mesh), ["default", "other"]);
+}
+
+#[test]
 fn names_that_are_paths_or_too_long_for_files_are_none() {
     let folder = tempfile::tempdir().unwrap();
     let store = open(&folder);

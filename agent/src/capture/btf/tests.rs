@@ -337,7 +337,8 @@ fn a_type_that_is_cut_off_is_named() {
     let whole = blob.types.len();
     for len in 0..whole {
         blob.types.truncate(whole - len);
-        let read = Btf::parse(&blob.bytes());
+        let bytes = blob.bytes();
+        let read = Btf::parse(&bytes);
         match whole - len {
             0 | 16 | 52 => assert!(read.is_ok()),
             cut => {

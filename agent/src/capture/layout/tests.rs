@@ -184,7 +184,8 @@ fn another_reader_takes_the_extracts() {
 
 #[test]
 fn a_skeleton_keeps_the_ids_of_functions() {
-    let whole = Btf::parse(&extract("7")).unwrap();
+    let extracted = extract("7");
+    let whole = Btf::parse(&extracted).unwrap();
     let functions = ["tcp_sendmsg", "tcp_close", "no_such_function", "tcp_close"];
     let blob = whole.skeleton(&functions);
     aya::Btf::parse(&blob, aya::Endianness::Little).unwrap();

@@ -8,6 +8,7 @@ use hyper::Uri;
 use super::document::{Meta, Placed};
 use super::fields::Fields;
 use crate::config::table::{self, At};
+use crate::export::Protocol;
 use crate::export::delivery::Address;
 use crate::policy::{BackendKind, Mesh, Resource, TracingBackend, ZipkinApi, nearest_backend};
 
@@ -145,6 +146,16 @@ fn zipkin(mut conf: Fields<'_>) -> Option<BackendKind> {
         None if conf.has("url") => None,
         url => address(&conf, "url", url, true),
     };
+    if let Some(url) = &url
+        && api_version == Some(ZipkinApi::Proto)
+        && Protocol::of_zipkin(url, None, false) == Protocol::ZipkinV1Json
+    {
+        let message =
+            "httpProto is version 2, and /api/v1/spans takes version 1: a server refuses it there";
+        let hint = "write a url with /api/v2/spans";
+        conf.findings()
+            .warning(&conf.place("apiVersion"), message, hint);
+    }
     conf.finish();
     Some(BackendKind::Zipkin {
         url: url?,

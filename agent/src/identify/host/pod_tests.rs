@@ -171,6 +171,15 @@ fn what_the_cluster_says_later_is_added() {
     identifier.learn(&directory([renamed]), at(3));
     let fourth = ask(&mut identifier, id, 0, 3).unwrap();
     assert_eq!(&*fourth.workload.service, "api_shop_svc_80");
+    // The container was started again, twice: this is another's by now.
+    let restarted = Pod {
+        containers: vec![(container_id(2).into(), "app".into())],
+        ..late.clone()
+    };
+    identifier.learn(&directory([restarted]), at(3));
+    let last = ask(&mut identifier, id, 0, 3).unwrap();
+    let container = last.workload.pod.clone().unwrap().container;
+    assert_eq!(container.as_deref(), Some("app"));
     // `kuma.io/ignore`.
     let ignored = Pod {
         dataplane: None,

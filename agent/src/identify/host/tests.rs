@@ -1,5 +1,6 @@
 use std::net::Ipv4Addr;
 use std::os::unix::fs::symlink;
+use std::path::PathBuf;
 
 use super::*;
 use crate::identify::tree::inode;
@@ -359,4 +360,118 @@ fn a_cgroup_listens_where_its_processes_listen() {
             .listening(OwnerId(OWNER_PROCESS | 50), 50)
             .is_empty()
     );
+}
+
+/// A process's directory in `/proc` is another's when its id is.
+fn replace(host: &Host, pid: u32, comm: &str, started: u64) {
+    let gone = host.path(&format!("gone-{pid}-{started}"));
+    // It stays, so that no other gets its inode.
+    let directory = host.path(&format!("proc/{pid}"));
+    if directory.exists() {
+        fs::rename(directory, gone).unwrap();
+    }
+    if comm.is_empty() {
+        return;
+    }
+    host.process(pid, comm, &[comm], "5:name=systemd:/user.slice\n");
+    let rest = "0 ".repeat(30);
+    let stat = format!("{pid} ({comm}) S 1 1 1 0 -1 0 0 0 0 0 0 0 0 0 20 0 1 0 {started} {rest}\n");
+    host.write(&format!("proc/{pid}/stat"), &stat);
+}
+
+#[test]
+fn a_process_id_that_is_used_again_never_has_the_old_name() {
+    let host = Host::new();
+    let mut identifier = host.identifier();
+    let owner = OWNER_PROCESS | 20;
+    let mut named = |second| ask(&mut identifier, owner, 20, second);
+    replace(&host, 20, "old", 100);
+    let old = named(0);
+    assert_eq!(service(&old), "old");
+    assert_eq!(named(1).key, old.key);
+    // At once, before what is known of it is old.
+    replace(&host, 20, "new", 200);
+    let new = named(1);
+    assert_eq!(service(&new), "new");
+    // One of the same name is another workload all the same.
+    replace(&host, 20, "new", 300);
+    let newer = named(2);
+    assert_eq!(service(&newer), "new");
+    assert!(newer.key != new.key && new.key != old.key);
+    // A look when it is time does not make another of it.
+    assert_eq!(named(20).key, newer.key);
+}
+
+#[test]
+fn a_process_that_ended_has_its_name_for_its_last_records_only() {
+    let host = Host::new();
+    let mut identifier = host.identifier();
+    let owner = OWNER_PROCESS | 20;
+    replace(&host, 20, "server", 100);
+    assert_eq!(service(&ask(&mut identifier, owner, 20, 0)), "server");
+    // It was silent for an hour.
+    for minute in 1..=60 {
+        identifier.look(MonoNanos(minute * 60 * SECOND));
+    }
+    replace(&host, 20, "", 100);
+    let last = ask(&mut identifier, owner, 20, 3601);
+    assert_eq!(service(&last), "server");
+    identifier.look(MonoNanos(3632 * SECOND));
+    assert_eq!(service(&ask(&mut identifier, owner, 20, 3640)), "server");
+    // By now a process of this id, which ended before it could be asked about,
+    // is another one.
+    identifier.look(MonoNanos(3663 * SECOND));
+    identifier.look(MonoNanos(3694 * SECOND));
+    let unknown = ask(&mut identifier, owner, 20, 3695);
+    assert_eq!(service(&unknown), "pid-20");
+    assert_ne!(unknown.key, last.key);
+    assert!(identifier.owners.len() == 1 && identifier.known.len() == 1);
+}
+
+#[test]
+fn paths_from_within_a_cgroup_namespace_are_those_of_the_tree() {
+    let root = tempfile::tempdir().unwrap();
+    let path = |path: &str| root.path().join(path);
+    let own = format!("/system.slice/docker-{ID}.scope");
+    // The host's tree by way of its first process, and this container's part.
+    let tree = "proc/1/root/sys/fs/cgroup";
+    for cgroup in [
+        "",
+        "/system.slice/nginx.service",
+        "/other.slice",
+        "/system.slice/..in",
+        &own,
+        &format!("{own}/in"),
+    ] {
+        fs::create_dir_all(path(&format!("{tree}{cgroup}"))).unwrap();
+        fs::write(path(&format!("{tree}{cgroup}/cgroup.procs")), "7\n8\n").unwrap();
+    }
+    fs::write(path(&format!("{tree}{own}/cgroup.events")), "populated 1\n").unwrap();
+    fs::create_dir_all(path("sys/fs")).unwrap();
+    symlink(path(&format!("{tree}{own}")), path("sys/fs/cgroup")).unwrap();
+    let found = CgroupTree::find(root.path());
+    for (said, is) in [
+        ("/../nginx.service", "/system.slice/nginx.service"),
+        ("/../../other.slice", "/other.slice"),
+        ("/../..", "/"),
+        ("/..", "/system.slice"),
+        ("/", &own),
+        ("/in", &format!("{own}/in")),
+        ("/../..in", "/system.slice/..in"),
+        ("/../../../../other.slice", "/other.slice"),
+    ] {
+        let absolute = found.absolute(said.to_owned());
+        assert_eq!(absolute, is, "{said}");
+        let id = inode(&path(&format!("{tree}{is}"))).unwrap();
+        assert!(found.is(&absolute, id), "{said}");
+    }
+    assert_eq!(
+        found.processes(&found.absolute("/../nginx.service".to_owned())),
+        [7, 8]
+    );
+    // Elsewhere paths are what they are.
+    let host = Host::new();
+    let found = CgroupTree::find(&host.options().root);
+    assert_eq!(found.absolute("/a/b".to_owned()), "/a/b");
+    assert_eq!(found.absolute("/../a".to_owned()), "/../a");
 }

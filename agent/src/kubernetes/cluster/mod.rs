@@ -199,6 +199,12 @@ impl Cluster {
         self.policies.refusals()
     }
 
+    /// The meshes and policies that are in force, each as JSON.
+    #[must_use]
+    pub fn said(&self) -> Vec<Arc<str>> {
+        self.policies.said()
+    }
+
     /// What a person should hear about policies. `all` are those of the
     /// cluster and whatever else the agent has.
     #[must_use]

@@ -48,6 +48,14 @@ impl Cluster {
             space.pods.remove(uid);
         }
         self.drop_space(&facts.namespace);
+        // A static pod has its hash for good, and another mirror in the API when
+        // it is deleted there.
+        if facts.cgroup != facts.uid {
+            let others = self.pods.iter();
+            let others = others.filter(|(_, other)| other.facts.cgroup == facts.cgroup);
+            let others: Vec<_> = others.map(|(uid, _)| Arc::clone(uid)).collect();
+            self.dirty.extend(others);
+        }
         let uid = PodUid(facts.cgroup);
         // One that was never derived is not in there, which need not be copied.
         if self.directory.pod(&uid).is_none() {

@@ -28,8 +28,15 @@ struct Policy {
     uid: Arc<str>,
     version: Arc<str>,
     generation: i64,
-    valid: Option<Resource>,
+    valid: Option<Valid>,
     refused: Option<Arc<str>>,
+}
+
+#[derive(Clone, Debug)]
+struct Valid {
+    resource: Resource,
+    /// The object, as JSON: people are shown all that was said.
+    said: Arc<str>,
 }
 
 /// An object that is invalid.
@@ -86,7 +93,7 @@ impl Policies {
             old => {
                 self.resources = None;
                 let (valid, refused) = match read(kind, &key.1, object) {
-                    Ok(resource) => (Some(resource), None),
+                    Ok(valid) => (Some(valid), None),
                     Err(reason) => (old.and_then(|old| old.valid), Some(reason.into())),
                 };
                 Policy {
@@ -124,10 +131,19 @@ impl Policies {
     pub(super) fn resources(&mut self) -> Arc<Resources> {
         let known = &self.known;
         let made = self.resources.get_or_insert_with(|| {
-            let valid = known.values().filter_map(|policy| policy.valid.clone());
-            Arc::new(valid.collect())
+            let valid = known.values().filter_map(|policy| policy.valid.as_ref());
+            Arc::new(valid.map(|valid| valid.resource.clone()).collect())
         });
         Arc::clone(made)
+    }
+
+    /// The objects that are in force.
+    pub(super) fn said(&self) -> Vec<Arc<str>> {
+        let valid = self
+            .known
+            .values()
+            .filter_map(|policy| policy.valid.as_ref());
+        valid.map(|valid| Arc::clone(&valid.said)).collect()
     }
 
     pub(super) fn refusals(&self) -> impl Iterator<Item = Refusal<'_>> {
@@ -152,8 +168,11 @@ impl Policies {
                     };
                     ("Invalid", format!("{refused}{stays}"))
                 }
-                (None, Some(Resource::TrafficTrace(trace))) => complaint(trace, all)?,
-                (None, _) => return None,
+                (None, Some(valid)) => match &valid.resource {
+                    Resource::TrafficTrace(trace) => complaint(trace, all)?,
+                    _ => return None,
+                },
+                (None, None) => return None,
             };
             Some(Notice {
                 kind: *kind,
@@ -170,7 +189,7 @@ impl Policies {
 }
 
 /// Held to the same rules as a file.
-fn read(kind: Kind, name: &str, object: &Map<String, Value>) -> Result<Resource, String> {
+fn read(kind: Kind, name: &str, object: &Map<String, Value>) -> Result<Valid, String> {
     let text = serde_json::to_string(object).map_err(|error| error.to_string())?;
     let parsed = resources::parse(name, &text);
     if parsed.report.has_errors() {
@@ -186,9 +205,11 @@ fn read(kind: Kind, name: &str, object: &Map<String, Value>) -> Result<Resource,
         _ => policy::Kind::TrafficTrace,
     };
     let mut resources = parsed.resources.into_iter();
-    resources
+    let resource = resources
         .find(|resource| resource.key().kind == wanted)
-        .ok_or_else(|| format!("this is no {}", kind.kind()))
+        .ok_or_else(|| format!("this is no {}", kind.kind()))?;
+    let said = text.into();
+    Ok(Valid { resource, said })
 }
 
 /// Why what a policy selects is not traced, in a word and a sentence.

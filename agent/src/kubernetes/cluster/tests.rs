@@ -78,7 +78,14 @@ fn nothing_is_told_before_all_kinds_are_known() {
 fn containers_are_those_of_this_node() {
     let here = pod("here", json!({}));
     let there = with(pod("there", json!({})), "/spec/nodeName", json!("node-2"));
-    let all = json!([{"name": "init", "containerID": "cri-o://1"}, {"name": "waits"}]);
+    let all = json!([
+        {"name": "init", "containerID": "cri-o://1",
+         "lastState": {"terminated": {"exitCode": 1, "containerID": "cri-o://0"}}},
+        {"name": "waits", "lastState": null},
+        // As the kubelet says it between two starts.
+        {"name": "crashed", "containerID": "cri-o://2",
+         "lastState": {"terminated": {"containerID": "cri-o://2"}}},
+    ]);
     let here = with(here, "/status/initContainerStatuses", all);
     let mut cluster = cluster(&[here, there]);
     let here = known(&mut cluster, "here").unwrap();
@@ -87,7 +94,10 @@ fn containers_are_those_of_this_node() {
             .map(|(id, name)| format!("{id} {name}"))
             .collect::<Vec<_>>()
     };
-    assert_eq!(names(&here.containers), ["here-id app", "1 init"]);
+    assert_eq!(
+        names(&here.containers),
+        ["here-id app", "1 init", "0 init", "2 crashed"]
+    );
     assert!(known(&mut cluster, "there").unwrap().containers.is_empty());
 }
 
@@ -102,8 +112,18 @@ fn a_static_pod_is_found_by_its_hash() {
     let directory = cluster.generation().directory;
     assert!(directory.pod(&PodUid("5e1f0e1a".into())).is_some());
     assert_eq!(directory.pods().count(), 1);
-    delete(&mut cluster, mirror);
+    // Its mirror is another by the time of the next list.
+    let other = with(mirror, "/metadata/uid", json!("uid-other"));
+    cluster.apply(Event::<Pod>::Init);
+    cluster.apply(Event::InitApply(read::<Pod>(other.clone())));
+    cluster.generation();
+    cluster.apply(Event::<Pod>::InitDone);
+    let directory = cluster.generation().directory;
+    assert!(directory.pod(&PodUid("5e1f0e1a".into())).is_some());
+    assert!(directory.peer("10.0.0.1".parse().unwrap()).is_some());
+    delete(&mut cluster, other);
     assert_eq!(cluster.generation().directory.pods().count(), 0);
+    assert_eq!(cluster.generation().directory.sizes().1, 0);
 }
 
 #[test]

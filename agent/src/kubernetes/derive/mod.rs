@@ -10,9 +10,9 @@
 //!   not. In a cluster without Kuma nobody has labelled anything for injection.
 //! - A pod whose Services have no TCP port that it could have is like one
 //!   without a Service; Kuma makes nothing of it.
-//! - A ReplicaSet's Deployment is told by the pod's `pod-template-hash`, and a
-//!   Job's CronJob by the time at the end of its name, instead of by reading
-//!   them.
+//! - A ReplicaSet's Deployment is told by the pod's `pod-template-hash` (its
+//!   Rollout, of Argo, by `rollouts-pod-template-hash`), and a Job's CronJob by
+//!   the time at the end of its name, instead of by reading them.
 
 mod inbound;
 mod owner;
@@ -123,12 +123,11 @@ fn said<'a>(
     annotations: &'a Pairs,
     namespace: Option<&'a NamespaceFacts>,
 ) -> Option<&'a Arc<str>> {
-    let of_namespace = || {
-        let namespace = namespace?;
-        get(&namespace.labels, name).or_else(|| get(&namespace.annotations, name))
-    };
-    get(labels, name)
-        .or_else(|| get(annotations, name))
-        .or_else(of_namespace)
-        .filter(|said| !said.is_empty())
+    // What is empty says nothing, and does not keep others from saying it.
+    let of_namespace = namespace.map(|of| [&of.labels, &of.annotations]);
+    [labels, annotations]
+        .into_iter()
+        .chain(of_namespace.into_iter().flatten())
+        .filter_map(|pairs| get(pairs, name))
+        .find(|said| !said.is_empty())
 }

@@ -3,6 +3,10 @@
 
 use super::{PodFacts, get};
 
+/// Labels with the hash that a ReplicaSet's name ends in: a Deployment's
+/// (`DefaultDeploymentUniqueLabelKey`), and that of a Rollout of Argo's.
+const HASHES: [&str; 2] = ["pod-template-hash", "rollouts-pod-template-hash"];
+
 /// The Deployment behind the ReplicaSet, the CronJob behind the Job, any other
 /// owner, or the pod itself.
 pub(super) fn name(pod: &PodFacts) -> &str {
@@ -11,9 +15,11 @@ pub(super) fn name(pod: &PodFacts) -> &str {
     };
     match &**kind {
         "ReplicaSet" => {
-            let hash = get(&pod.labels, "pod-template-hash");
-            let deployment = hash.and_then(|hash| name.strip_suffix(&**hash)?.strip_suffix('-'));
-            deployment.filter(|name| !name.is_empty()).unwrap_or(name)
+            let hashes = HASHES.iter().filter_map(|label| get(&pod.labels, label));
+            let mut deployments =
+                hashes.filter_map(|hash| name.strip_suffix(&**hash)?.strip_suffix('-'));
+            let deployment = deployments.find(|name| !name.is_empty());
+            deployment.unwrap_or(name)
         }
         "Job" => cron_job(name).unwrap_or(name),
         // The node, of a static pod's mirror.

@@ -241,6 +241,12 @@ fn a_pod_without_service_is_called_by_what_made_it() {
             json!({"pod-template-hash": "6d4cf56db6"}),
             "web",
         ),
+        (
+            "ReplicaSet",
+            "web-6d4cf56db6",
+            json!({"rollouts-pod-template-hash": "6d4cf56db6"}),
+            "web",
+        ),
         ("ReplicaSet", "web-6d4cf56db6", json!({}), "web-6d4cf56db6"),
         (
             "ReplicaSet",
@@ -339,6 +345,21 @@ fn the_mesh_is_the_pods_or_its_namespaces() {
             json!({}),
             json!({}),
             "default",
+        ),
+        // What is empty says nothing.
+        (
+            json!({label: ""}),
+            json!({label: "b"}),
+            json!({label: "c"}),
+            json!({}),
+            "b",
+        ),
+        (
+            json!({label: ""}),
+            json!({label: ""}),
+            json!({label: ""}),
+            json!({label: "d"}),
+            "d",
         ),
     ] {
         let pod = with(pod("p", labels), "/metadata/annotations", annotations);

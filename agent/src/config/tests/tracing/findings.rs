@@ -40,6 +40,11 @@ fn what_has_no_effect_is_a_warning() {
         (
             "[tracing]\n[tracing.otlp.http]".into(),
             "2:10",
+            "no backend is named: \"otlp\" is taken, as in Traefik 3",
+        ),
+        (
+            "[tracing]\n[tracing.otlp.http]".into(),
+            "2:10",
             "write backend = \"otlp\" below [tracing]; without it, Traefik 1 takes \"jaeger\"",
         ),
         (
@@ -385,5 +390,29 @@ fn what_is_wrong_is_refused_at_its_place() {
         );
         assert!(error.contains(says), "{says}\n{error}");
         assert!(is_drawn(&error), "{error}");
+    }
+}
+
+#[test]
+fn an_unknown_backend_hides_no_other_mistake() {
+    let rest = "sampleRate = 2\nspanNameLimit = -1\n\
+         [tracing.jaeger]\nsamplingType = \"sometimes\"\n\
+         [tracing.zipkin]\nhttpEndpoint = \"zipkin:9411\"\nsampleRate = 7\n\
+         [tracing.otlp]\nendpoint = \"\"\n\
+         [tracing.datadog]\ndebug = \"what may be there nobody knows\"\n";
+    for backend in ["\"zpkin\"", "\"datadog\"", "7"] {
+        let error = read(&format!("[tracing]\nbackend = {backend}\n{rest}")).unwrap_err();
+        for place in [
+            "2:11, field tracing.backend",
+            "3:14, field tracing.sampleRate",
+            "4:17, field tracing.spanNameLimit",
+            "6:16, field tracing.jaeger.samplingType",
+            "8:16, field tracing.zipkin.httpEndpoint",
+            "9:14, field tracing.zipkin.sampleRate",
+            "11:12, field tracing.otlp.endpoint",
+        ] {
+            assert!(error.contains(place), "{place}\n{error}");
+        }
+        assert_eq!(error.matches("error: ").count(), 7, "{error}");
     }
 }

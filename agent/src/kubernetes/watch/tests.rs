@@ -1,0 +1,182 @@
+use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
+
+use super::super::cluster::Options;
+use super::super::testing::pod;
+use super::*;
+
+#[test]
+fn pauses_grow_and_differ() {
+    let timing = Timing::default();
+    for (failures, failure, least, most) in [
+        (0, Failure::Away, 250, 500),
+        (1, Failure::Away, 500, 1000),
+        (5, Failure::Refused, 8_000, 16_000),
+        (6, Failure::Away, 15_000, 30_000),
+        (u32::MAX, Failure::Away, 15_000, 30_000),
+        (0, Failure::Absent, 15_000, 30_000),
+        (0, Failure::Forbidden, 15_000, 30_000),
+        (0, Failure::Expired, 125, 250),
+        (3, Failure::Expired, 2_000, 4_000),
+    ] {
+        let range = Duration::from_millis(least)..=Duration::from_millis(most);
+        let pauses: Vec<_> = (0..20).map(|_| pause(timing, failures, failure)).collect();
+        assert!(
+            pauses.iter().all(|pause| range.contains(pause)),
+            "{pauses:?}"
+        );
+        assert!(pauses.iter().any(|pause| *pause != pauses[0]));
+    }
+}
+
+/// An API of which only pods are asked: it lists one, and answers a watch as the
+/// test says. Connections stay open until the test ends.
+struct FakeApi {
+    listener: TcpListener,
+    open: Vec<TcpStream>,
+}
+
+impl FakeApi {
+    async fn new() -> (Self, Client) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let client = Client::try_from(Config::new(url.parse().unwrap())).unwrap();
+        let open = Vec::new();
+        (Self { listener, open }, client)
+    }
+
+    /// The target of the next request, which is on a connection of its own or on
+    /// the last one, and where to answer it.
+    async fn asked(&mut self) -> String {
+        let mut text = Vec::new();
+        if let Some(last) = self.open.last_mut() {
+            tokio::select! {
+                accepted = self.listener.accept() => self.open.push(accepted.unwrap().0),
+                Ok(1..) = last.read_buf(&mut text) => {}
+            }
+        } else {
+            self.open.push(self.listener.accept().await.unwrap().0);
+        }
+        let stream = self.open.last_mut().unwrap();
+        while !text.ends_with(b"\r\n\r\n") {
+            assert_ne!(stream.read_buf(&mut text).await.unwrap(), 0);
+        }
+        let text = String::from_utf8(text).unwrap();
+        text.split(' ').nth(1).unwrap().to_owned()
+    }
+
+    async fn say(&mut self, text: &str) {
+        let stream = self.open.last_mut().unwrap();
+        stream.write_all(text.as_bytes()).await.unwrap();
+    }
+
+    async fn list(&mut self, version: &str, items: Value) {
+        let list = json!({
+            "apiVersion": "v1", "kind": "PodList",
+            "metadata": {"resourceVersion": version}, "items": items,
+        });
+        let list = list.to_string();
+        let length = list.len();
+        self.say(&format!(
+            "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n\r\n{list}"
+        ))
+        .await;
+    }
+
+    async fn begin_watch(&mut self) {
+        self.say("HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ntransfer-encoding: chunked\r\n\r\n")
+            .await;
+    }
+
+    async fn event(&mut self, event: Value) {
+        let line = format!("{event}\n");
+        self.say(&format!("{:x}\r\n{line}\r\n", line.len())).await;
+    }
+}
+
+fn named(name: &str, version: &str) -> Value {
+    let mut pod = pod(name, json!({}));
+    pod["metadata"]["resourceVersion"] = json!(version);
+    pod
+}
+
+/// The metric of this name for pods, with this reason if it has reasons.
+fn metric(mirror: &Mirror, name: &str, reason: Option<&str>) -> u64 {
+    let families = mirror.families();
+    let family = families.iter().find(|family| family.name == name).unwrap();
+    let sample = family.samples.iter().find(|sample| {
+        let has = |label| sample.labels.contains(&label);
+        has(("kind", "pods")) && reason.is_none_or(|reason| has(("reason", reason)))
+    });
+    sample.map_or(0, |sample| sample.value)
+}
+
+#[tokio::test]
+async fn a_watch_that_falls_silent_is_begun_again_where_it_was() {
+    let (mut api, client) = FakeApi::new().await;
+    let mirror = Mirror::new(Options::default());
+    let timing = Timing {
+        silence: Duration::from_millis(300),
+        ..Timing::default()
+    };
+    let watch = tokio::spawn(follow::<Pod>(client, Arc::clone(&mirror), timing));
+    let talk = async {
+        let target = api.asked().await;
+        assert!(!target.contains("watch=true"), "{target}");
+        api.list("5", json!([named("a", "4")])).await;
+        // Something comes, and then nothing more; the connection stays open.
+        let target = api.asked().await;
+        assert!(
+            target.contains("watch=true") && target.contains("resourceVersion=5"),
+            "{target}"
+        );
+        api.begin_watch().await;
+        api.event(json!({"type": "ADDED", "object": named("b", "7")}))
+            .await;
+        // What happened meanwhile is told behind what was heard last, on another
+        // connection, and nothing is listed.
+        let connections = api.open.len();
+        let target = api.asked().await;
+        assert!(
+            target.contains("watch=true") && target.contains("resourceVersion=7"),
+            "{target}"
+        );
+        assert_eq!(api.open.len(), connections + 1);
+        assert_eq!(metric(&mirror, "kubernetes_objects", None), 2);
+        assert_eq!(
+            metric(&mirror, "kubernetes_errors_total", Some("silent")),
+            1
+        );
+        api.begin_watch().await;
+        api.event(json!({"type": "ADDED", "object": named("c", "8")}))
+            .await;
+        api.event(json!({"type": "DELETED", "object": named("a", "9")}))
+            .await;
+        // A bookmark is a word, too.
+        for version in ["10", "11", "12"] {
+            sleep(timing.silence * 2 / 3).await;
+            let metadata = json!({"resourceVersion": version, "creationTimestamp": null});
+            let bookmark = json!({"apiVersion": "v1", "kind": "Pod", "metadata": metadata});
+            api.event(json!({"type": "BOOKMARK", "object": bookmark}))
+                .await;
+        }
+        assert_eq!(
+            metric(&mirror, "kubernetes_errors_total", Some("silent")),
+            1
+        );
+        // And silent once more.
+        let target = api.asked().await;
+        assert!(target.contains("resourceVersion=12"), "{target}");
+    };
+    timeout(Duration::from_secs(20), talk).await.unwrap();
+    assert_eq!(
+        metric(&mirror, "kubernetes_errors_total", Some("silent")),
+        2
+    );
+    assert_eq!(metric(&mirror, "kubernetes_lists_total", None), 1);
+    assert_eq!(metric(&mirror, "kubernetes_failing", None), 0);
+    let status = mirror.status();
+    assert_eq!(status["kinds"]["pods"]["objects"], 2, "{status}");
+    watch.abort();
+}
