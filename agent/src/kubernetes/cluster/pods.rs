@@ -105,6 +105,7 @@ impl Cluster {
             ips: facts.ips.to_vec(),
             host_network: facts.host_network,
             containers: facts.containers.to_vec(),
+            sole: facts.sole.clone(),
             dataplane,
         };
         if known.is_some_and(|known| **known == pod) {

@@ -101,6 +101,31 @@ fn containers_are_those_of_this_node() {
     assert!(known(&mut cluster, "there").unwrap().containers.is_empty());
 }
 
+/// The kubelet tells of a container's id a while after it has started it.
+#[test]
+fn the_only_container_of_a_pod_is_known_by_any_id() {
+    let started_again = |pod| {
+        known(&mut cluster(&[pod]), "p")
+            .unwrap()
+            .container("new")
+            .cloned()
+    };
+    let alone = || pod("p", json!({}));
+    assert_eq!(started_again(alone()).as_deref(), Some("app"));
+    for (place, others) in [
+        (
+            "/spec/containers",
+            json!([{"name": "app"}, {"name": "helper"}]),
+        ),
+        ("/spec/initContainers", json!([{"name": "init"}])),
+        ("/spec/ephemeralContainers", json!([{"name": "debugger"}])),
+        ("/spec/nodeName", json!("node-2")),
+    ] {
+        let pod = with(alone(), place, others);
+        assert_eq!(started_again(pod), None, "{place}");
+    }
+}
+
 #[test]
 fn a_static_pod_is_found_by_its_hash() {
     let annotations = json!({
