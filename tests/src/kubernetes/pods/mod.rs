@@ -295,13 +295,14 @@ impl Scene {
     }
 }
 
-/// How long it takes until something is so.
+/// How long it takes at most until something is so: asking takes its time.
 fn time_until(what: &str, mut is_so: impl FnMut() -> Result<bool>) -> Result<Duration> {
     let began = Instant::now();
     let mut last = Duration::ZERO;
     wait::until_true(what, Duration::from_secs(30), || {
+        let is_so = is_so()?;
         last = began.elapsed();
-        is_so()
+        Ok(is_so)
     })?;
     Ok(last)
 }
