@@ -42,6 +42,8 @@ pub struct Span {
     pub duration: u64,
     /// `localEndpoint.serviceName`.
     pub service: String,
+    /// `remoteEndpoint.serviceName`.
+    pub remote_service: String,
     /// `remoteEndpoint.port`.
     pub remote_port: Option<u64>,
     /// `tags`.
@@ -80,6 +82,7 @@ impl Span {
             timestamp: number("/timestamp").context("no timestamp")?,
             duration: number("/duration").unwrap_or_default(),
             service: text("/localEndpoint/serviceName").unwrap_or_default(),
+            remote_service: text("/remoteEndpoint/serviceName").unwrap_or_default(),
             remote_port: number("/remoteEndpoint/port"),
             tags: tags.collect::<Result<_>>()?,
         })

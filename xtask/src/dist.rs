@@ -53,58 +53,76 @@ impl Dist {
             let given = given.as_deref().map(std::path::absolute).transpose()?;
             anyhow::Ok(given.unwrap_or_else(|| workspace.target.join(usual)))
         };
-        let out = or(&self.out, "dist")?;
-        let target = or(&self.build, "dist/build")?;
-        fs::create_dir_all(&out).with_context(|| format!("making {}", out.display()))?;
-
-        let (agent, objects) = build::released(&workspace, &target)?;
-        let agent = fs::read(&agent).with_context(|| format!("reading {}", agent.display()))?;
-        binary::check(&agent).context("what was built cannot be released")?;
-        let packages = agent_packages(&workspace)?;
-        let of_object = object_packages(&workspace)?;
-        let time = time(&workspace)?;
-        let sbom = {
-            let standard = sh::capture(workspace.rustc().arg("--version"))?;
-            let core = build::kernel_compiler()?;
-            let contents: Vec<_> = objects.iter().map(fs::read).collect::<Result<_, _>>()?;
-            let names = objects
-                .iter()
-                .map(|path| path.file_name().unwrap_or_default());
-            let names: Vec<_> = names.map(|name| name.to_string_lossy()).collect();
-            let objects = names.iter().zip(&contents).map(|(name, content)| Built {
-                name,
-                license: "MIT OR GPL-2.0-only",
-                content,
-                packages: &of_object,
-                library: ("rust-core", version_of(&core)),
-            });
-            let agent = Built {
-                name: "nodespan",
-                license: "MIT OR Apache-2.0",
-                content: &agent,
-                packages: &packages,
-                library: ("rust-std", version_of(&standard)),
-            };
-            let objects: Vec<_> = objects.collect();
-            let at = OffsetDateTime::from_unix_timestamp(i64::try_from(time)?)?;
-            sbom::document(VERSION, &at.format(&Rfc3339)?, &agent, &objects)
-        };
-        let mut linked = packages;
-        linked.extend(of_object);
-        let release = Release {
-            root: &workspace.root,
-            agent,
-            sbom: format!("{sbom:#}\n"),
-            notices: notices::text(&linked)?,
-        };
-        for path in release_files(&release, time)?
-            .into_iter()
-            .map(|(name, bytes)| write(&out, &name, &bytes))
-        {
-            println!("{}", path?.display());
+        let out = or(&self.out, OUT)?;
+        let target = or(&self.build, BUILD)?;
+        for path in make(&workspace, &out, &target)? {
+            println!("{}", path.display());
         }
         Ok(0)
     }
+}
+
+const OUT: &str = "dist";
+const BUILD: &str = "dist/build";
+const IMAGE: &str = "rootfs.tar";
+
+/// Makes everything in the usual places; returns the image's root file system.
+///
+/// # Errors
+/// As [`Dist::run`].
+pub(crate) fn image(workspace: &Workspace) -> Result<PathBuf> {
+    let out = workspace.target.join(OUT);
+    make(workspace, &out, &workspace.target.join(BUILD))?;
+    Ok(out.join(IMAGE))
+}
+
+/// Builds in `target` and writes to `out`; returns what was written.
+fn make(workspace: &Workspace, out: &Path, target: &Path) -> Result<Vec<PathBuf>> {
+    fs::create_dir_all(out).with_context(|| format!("making {}", out.display()))?;
+    let (agent, objects) = build::released(workspace, target)?;
+    let agent = fs::read(&agent).with_context(|| format!("reading {}", agent.display()))?;
+    binary::check(&agent).context("what was built cannot be released")?;
+    let packages = agent_packages(workspace)?;
+    let of_object = object_packages(workspace)?;
+    let time = time(workspace)?;
+    let sbom = {
+        let standard = sh::capture(workspace.rustc().arg("--version"))?;
+        let core = build::kernel_compiler()?;
+        let contents: Vec<_> = objects.iter().map(fs::read).collect::<Result<_, _>>()?;
+        let names = objects
+            .iter()
+            .map(|path| path.file_name().unwrap_or_default());
+        let names: Vec<_> = names.map(|name| name.to_string_lossy()).collect();
+        let objects = names.iter().zip(&contents).map(|(name, content)| Built {
+            name,
+            license: "MIT OR GPL-2.0-only",
+            content,
+            packages: &of_object,
+            library: ("rust-core", version_of(&core)),
+        });
+        let agent = Built {
+            name: "nodespan",
+            license: "MIT OR Apache-2.0",
+            content: &agent,
+            packages: &packages,
+            library: ("rust-std", version_of(&standard)),
+        };
+        let objects: Vec<_> = objects.collect();
+        let at = OffsetDateTime::from_unix_timestamp(i64::try_from(time)?)?;
+        sbom::document(VERSION, &at.format(&Rfc3339)?, &agent, &objects)
+    };
+    let mut linked = packages;
+    linked.extend(of_object);
+    let release = Release {
+        root: &workspace.root,
+        agent,
+        sbom: format!("{sbom:#}\n"),
+        notices: notices::text(&linked)?,
+    };
+    release_files(&release, time)?
+        .into_iter()
+        .map(|(name, bytes)| write(out, &name, &bytes))
+        .collect()
 }
 
 /// The version of all packages of this workspace.
@@ -125,7 +143,7 @@ fn release_files(release: &Release<'_>, time: u64) -> Result<Vec<(String, Vec<u8
             format!("{name}.cdx.json"),
             release.sbom.clone().into_bytes(),
         ),
-        ("rootfs.tar".to_owned(), release.image()?.tar("", of_image)?),
+        (IMAGE.to_owned(), release.image()?.tar("", of_image)?),
     ];
     let sums: String = files
         .iter()

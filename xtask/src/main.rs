@@ -41,7 +41,7 @@ struct Cli {
 enum Verb {
     /// Bring the toolchain, QEMU, the kernels and the test servers.
     Setup {
-        /// bpf, qemu, kernels, servers, jaeger, kubernetes; everything without one.
+        /// bpf, qemu, kernels, servers, jaeger, kubernetes, runtime; everything without one.
         parts: Vec<setup::Part>,
     },
     Build(build::Build),

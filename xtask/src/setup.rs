@@ -11,6 +11,7 @@ pub(crate) mod jaeger;
 pub(crate) mod kernels;
 pub(crate) mod kubernetes;
 pub(crate) mod qemu;
+pub(crate) mod runtime;
 pub(crate) mod servers;
 
 /// What a verb may need.
@@ -29,6 +30,8 @@ pub(crate) enum Part {
     /// A Kubernetes API server with its store and client, whose build takes
     /// many minutes.
     Kubernetes,
+    /// A container runtime for guests.
+    Runtime,
     /// Those of them that the demonstration uses.
     Demo,
 }
@@ -43,6 +46,7 @@ impl Part {
             Self::Servers,
             Self::Jaeger,
             Self::Kubernetes,
+            Self::Runtime,
         ]
     }
 
@@ -55,6 +59,7 @@ impl Part {
             Self::Servers => "servers",
             Self::Jaeger => "jaeger",
             Self::Kubernetes => "kubernetes",
+            Self::Runtime => "runtime",
             Self::Demo => "demo",
         }
     }
@@ -68,7 +73,9 @@ impl std::str::FromStr for Part {
             .into_iter()
             .find(|part| part.name() == text)
             .ok_or_else(|| {
-                format!("no part {text}: bpf, qemu, kernels, servers, jaeger or kubernetes")
+                format!(
+                    "no part {text}: bpf, qemu, kernels, servers, jaeger, kubernetes or runtime"
+                )
             })
     }
 }
@@ -88,6 +95,7 @@ pub(crate) fn ensure(parts: &[Part]) -> Result<()> {
             Part::Servers => servers::ensure(&cache).map(drop)?,
             Part::Jaeger => jaeger::ensure(&cache).map(drop)?,
             Part::Kubernetes => kubernetes::ensure(&cache).map(drop)?,
+            Part::Runtime => runtime::ensure(&cache).map(drop)?,
             Part::Demo => servers::ensure_demo(&cache)?,
         }
     }

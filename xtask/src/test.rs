@@ -5,13 +5,14 @@ use std::{
     fs,
     io::{BufRead, BufReader, Write},
     process::{Command, Stdio},
+    thread::{self, ScopedJoinHandle},
 };
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, anyhow, ensure};
 use clap::Args;
 
 use crate::{
-    build,
+    build, dist,
     kernel::{Kernel, Kernels},
     servers::{Jaeger, Kubernetes, Zipkin},
     setup::{self, Part},
@@ -91,44 +92,70 @@ impl Test {
         let zipkin = sh::step("starting Zipkin", || Zipkin::start(0, Some(&out)))?;
         let jaeger = sh::step("starting Jaeger", || Jaeger::start(workspace, &out))?;
         let kernels: &[Kernel] = &self.kernel.0;
-        for suite in suites {
-            let is_not_asked_for = match suite.place {
-                Place::OneGuest(kernel) | Place::Counted(kernel) => !kernels.contains(&kernel),
-                Place::Host | Place::Guest => false,
-            };
-            if is_not_asked_for {
-                continue;
-            }
-            let binary =
-                build::binary(workspace, suite.package, suite.binary, true, Some(&objects))?;
-            let second_zipkin = || {
-                let start = || Zipkin::start(0, None);
-                sh::step("starting another Zipkin", start)
-            };
-            let second_zipkin = matches!(suite.place, Place::OneGuest(_)).then(second_zipkin);
-            let kubernetes = || Kubernetes::start(&out.join(suite.binary).join("kubernetes"));
-            let kubernetes = suite
-                .kubernetes
-                .then(|| sh::step("starting Kubernetes", kubernetes));
-            let site = Site {
-                binary,
-                agent: agent.clone(),
-                zipkin: &zipkin,
-                jaeger: &jaeger,
-                second_zipkin: second_zipkin.transpose()?,
-                kubernetes: kubernetes.transpose()?,
-                out: out.clone(),
-            };
-            match suite.place {
-                Place::Host => suite::on_host(suite, &site, tally)?,
-                Place::Guest => suite::in_guests(suite, &site, kernels, tally)?,
-                Place::OneGuest(kernel) | Place::Counted(kernel) => {
-                    suite::in_guests(suite, &site, &[kernel], tally)?;
+        let suites = suites.into_iter().filter(|suite| match suite.place {
+            Place::OneGuest(kernel) | Place::Counted(kernel) => kernels.contains(&kernel),
+            Place::Host | Place::Guest => true,
+        });
+        let suites: Vec<&Suite> = suites.collect();
+        let needs_image = suites.iter().any(|suite| suite.containers);
+        thread::scope(|scope| {
+            let mut image = None;
+            for suite in suites {
+                let binary =
+                    build::binary(workspace, suite.package, suite.binary, true, Some(&objects))?;
+                let is_alone = matches!(suite.place, Place::OneGuest(_) | Place::Counted(_));
+                // It takes minutes, and one guest leaves a processor idle.
+                if needs_image && image.is_none() && (is_alone || suite.containers) {
+                    image = Some(scope.spawn(|| in_background(|| dist::image(workspace))));
+                }
+                let second_zipkin = || {
+                    let start = || Zipkin::start(0, None);
+                    sh::step("starting another Zipkin", start)
+                };
+                let second_zipkin = matches!(suite.place, Place::OneGuest(_)).then(second_zipkin);
+                let kubernetes = || Kubernetes::start(&out.join(suite.binary).join("kubernetes"));
+                let kubernetes = suite
+                    .kubernetes
+                    .then(|| sh::step("starting Kubernetes", kubernetes));
+                let made = || {
+                    let made = image.take().context("two suites want the image")?;
+                    let made = sh::step("making the image", || ended(made));
+                    made.context("cargo xtask dist")
+                };
+                let image = suite.containers.then(made);
+                let site = Site {
+                    binary,
+                    agent: agent.clone(),
+                    zipkin: &zipkin,
+                    jaeger: &jaeger,
+                    second_zipkin: second_zipkin.transpose()?,
+                    kubernetes: kubernetes.transpose()?,
+                    image: image.transpose()?,
+                    out: out.clone(),
+                };
+                match suite.place {
+                    Place::Host => suite::on_host(suite, &site, tally)?,
+                    Place::Guest => suite::in_guests(suite, &site, kernels, tally)?,
+                    Place::OneGuest(kernel) | Place::Counted(kernel) => {
+                        suite::in_guests(suite, &site, &[kernel], tally)?;
+                    }
                 }
             }
-        }
-        Ok(())
+            Ok(())
+        })
     }
+}
+
+/// Does something that may not hold others up, nor what it starts.
+fn in_background<T>(work: impl FnOnce() -> Result<T>) -> Result<T> {
+    // On Linux it is this thread's.
+    rustix::process::nice(19).context("giving way to others")?;
+    work()
+}
+
+fn ended<T>(thread: ScopedJoinHandle<'_, Result<T>>) -> Result<T> {
+    let gone = |_| Err(anyhow!("it has panicked"));
+    thread.join().unwrap_or_else(gone)
 }
 
 /// What a run from a clean clone writes to the target folder, and some more.

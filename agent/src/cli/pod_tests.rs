@@ -181,6 +181,7 @@ impl Node {
             ips: vec![[10, 0, 0, 7].into()],
             host_network: false,
             containers: vec![(container(n).into(), "app".into())],
+            sole: None,
             dataplane: Some(dataplane),
         };
         self.pods.insert(n, Arc::new(pod));

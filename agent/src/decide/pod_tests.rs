@@ -146,6 +146,7 @@ fn pods(resources: &Resources) -> Vec<Arc<Pod>> {
             ips: vec![ip.parse().unwrap()],
             host_network,
             containers: vec![(format!("id-of-{name}").into(), "app".into())],
+            sole: None,
             dataplane: dataplane(resources, name),
         })
     };

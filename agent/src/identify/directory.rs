@@ -53,6 +53,9 @@ pub struct Pod {
     /// The containers of a pod of this node: the runtime's id without its
     /// scheme, and the name. Empty for pods of other nodes.
     pub containers: Vec<(Arc<str>, Arc<str>)>,
+    /// The name of the one container of a pod of this node that has no other:
+    /// its id may be known before the kubelet has told of it.
+    pub sole: Option<Arc<str>>,
     /// What Kuma would make of it: its mesh, and tags and protocol of each
     /// inbound. None with `kuma.io/ignore` or where injection is disabled.
     pub dataplane: Option<Arc<Dataplane>>,
@@ -221,9 +224,14 @@ impl Directory {
 }
 
 impl Pod {
-    /// The name of one of its containers.
+    /// The name of the container with this id, which is one of this pod's.
     #[must_use]
     pub fn container(&self, id: &str) -> Option<&Arc<str>> {
+        self.told_of(id).or(self.sole.as_ref())
+    }
+
+    /// The name of the container of which the kubelet has told this id.
+    pub(super) fn told_of(&self, id: &str) -> Option<&Arc<str>> {
         let mut containers = self.containers.iter();
         containers.find_map(|(of, name)| (**of == *id).then_some(name))
     }
@@ -256,6 +264,7 @@ mod tests {
             ips: vec![[10, 0, 0, ip].into()],
             host_network,
             containers: vec![(format!("id-{container}").into(), "app".into())],
+            sole: None,
             dataplane: None,
         })
     }

@@ -79,7 +79,7 @@ impl Pods {
     pub(super) fn of_container(&self, id: &str) -> Option<Found> {
         let ended = || {
             let mut pods = self.ended.values().map(|(pod, _)| pod);
-            pods.find(|pod| pod.container(id).is_some())
+            pods.find(|pod| pod.told_of(id).is_some())
         };
         let pod = self.directory.pod_of(id).or_else(ended)?;
         Some(Found {
@@ -126,5 +126,35 @@ impl Pods {
     #[cfg(test)]
     pub(super) fn sizes(&self) -> [usize; 2] {
         [self.ended.len(), self.awaited.len()]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A pod with one container answers for any id below its own cgroup, and
+    /// for no other.
+    #[test]
+    fn nobody_elses_container_is_that_of_a_pod_that_went() {
+        let pod = Pod {
+            uid: PodUid("uid".into()),
+            name: "web-1".into(),
+            namespace: "shop".into(),
+            node: None,
+            ips: Vec::new(),
+            host_network: false,
+            containers: vec![("told".into(), "app".into())],
+            sole: Some("app".into()),
+            dataplane: None,
+        };
+        let mut there = Directory::default();
+        there.set_pod(Arc::new(pod));
+        let mut pods = Pods::new(Arc::new(there));
+        pods.learn(&Arc::new(Directory::default()), MonoNanos(0));
+        assert!(pods.of_container("told").is_some());
+        assert!(pods.of_container("another").is_none());
+        let gone = pods.pod(&PodUid("uid".into())).unwrap();
+        assert!(gone.container("another").is_some());
     }
 }

@@ -35,6 +35,8 @@ pub(crate) struct PodFacts {
     /// Id and name of each container of a pod of this node, and of the one
     /// that was before it if it was started again.
     pub(crate) containers: Box<[(Arc<str>, Arc<str>)]>,
+    /// The one container of a pod of this node that has no other.
+    pub(crate) sole: Option<Arc<str>>,
 }
 
 /// `metadata.creationTimestamp`, which has whole seconds.
@@ -151,9 +153,14 @@ impl PodFacts {
             .filter(|port| is_tcp(port.protocol.as_deref()))
             .filter_map(|port| Some((intern.text(port.name.as_deref()?), port.container_port)))
             .collect();
+        let is_here = this_node.is_some() && spec.node_name.as_deref() == this_node;
+        let others = spec.init_containers.len() + spec.ephemeral_containers.len();
+        let sole = match &*spec.containers {
+            [one] if others == 0 && is_here => one.name.as_deref().map(|name| intern.text(name)),
+            _ => None,
+        };
         let over = matches!(status.phase.as_deref(), Some("Succeeded" | "Failed"));
         let ips = status.pod_ips.iter().map(|ip| &*ip.ip);
-        let is_here = this_node.is_some() && spec.node_name.as_deref() == this_node;
         let statuses = status
             .container_statuses
             .iter()
@@ -189,6 +196,7 @@ impl PodFacts {
             owner: owner(metadata, intern),
             ports,
             containers,
+            sole,
         })
     }
 }

@@ -105,12 +105,17 @@ pub struct PodSpec {
     /// `initContainers`, of which those with `restartPolicy: Always` stay.
     #[serde(deserialize_with = "nullable")]
     pub init_containers: Vec<Container>,
+    /// `ephemeralContainers`, which come while a pod runs.
+    #[serde(deserialize_with = "nullable")]
+    pub ephemeral_containers: Vec<Container>,
 }
 
 /// A container of a pod.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Container {
+    /// `name`
+    pub name: Option<String>,
     /// `ports`
     #[serde(deserialize_with = "nullable")]
     pub ports: Vec<ContainerPort>,

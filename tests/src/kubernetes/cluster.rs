@@ -21,12 +21,13 @@ pub struct Cluster {
     kubectl: PathBuf,
     kubeconfig: PathBuf,
     control: SocketAddr,
+    proxy: SocketAddr,
     audit: PathBuf,
 }
 
 impl Cluster {
     /// From what `NODESPAN_KUBERNETES` says:
-    /// `kubectl=FILE kubeconfig=FILE control=HOST:PORT audit=FILE`.
+    /// `kubectl=FILE kubeconfig=FILE control=HOST:PORT proxy=HOST:PORT audit=FILE`.
     ///
     /// # Errors
     /// If something of it is missing.
@@ -43,6 +44,7 @@ impl Cluster {
             kubectl: place("kubectl")?.into(),
             kubeconfig: place("kubeconfig")?.into(),
             control: place("control")?.parse().context("control")?,
+            proxy: place("proxy")?.parse().context("proxy")?,
             audit: place("audit")?.into(),
         })
     }
@@ -51,6 +53,12 @@ impl Cluster {
     #[must_use]
     pub fn kubeconfig(&self) -> &Path {
         &self.kubeconfig
+    }
+
+    /// Where the administrator's calls need no TLS.
+    #[must_use]
+    pub const fn proxy(&self) -> SocketAddr {
+        self.proxy
     }
 
     /// kubectl as the administrator.

@@ -1,9 +1,11 @@
-//! What is shown with a real API server (`kubernetes-suite`).
+//! What is shown with a real API server (`kubernetes-suite`, `node-suite` and
+//! `pods-suite`).
 
 mod cluster;
 mod crds;
 mod install;
 mod node;
+mod pods;
 mod relay;
 mod server;
 mod watcher;
@@ -15,6 +17,7 @@ use crate::report::Report;
 
 pub use cluster::Cluster;
 pub use node::run as run_node;
+pub use pods::{Site as PodsSite, run as run_pods};
 
 /// Runs all checks. The later ones stand on what the earlier ones have applied.
 pub fn run(report: &mut Report, nodespan: &Path, cluster: &Cluster, out: &Path) {

@@ -57,6 +57,7 @@ pub(crate) struct Kubernetes {
     dir: PathBuf,
     kubectl: PathBuf,
     control: SocketAddr,
+    proxy: u16,
     ends: Arc<AtomicBool>,
     keeper: Option<JoinHandle<()>>,
 }
@@ -74,11 +75,12 @@ impl Kubernetes {
         let control = listener.local_addr()?;
         let ends = Arc::new(AtomicBool::new(false));
         let (ready, started) = mpsc::sync_channel(1);
+        let ports = Ports::free()?;
         let keeper = thread::spawn({
             let (dir, programs, ends) = (dir.to_owned(), programs.clone(), Arc::clone(&ends));
             // What a thread has started ends with it: so this one starts
             // everything, whenever that is.
-            move || match Servers::start(&dir, &programs) {
+            move || match Servers::start(&dir, &programs, ports) {
                 Ok(mut servers) => {
                     let _gone = ready.send(Ok(()));
                     servers.serve(&listener, &ends);
@@ -92,6 +94,7 @@ impl Kubernetes {
             dir: dir.to_owned(),
             kubectl: programs.kubectl,
             control,
+            proxy: ports.proxy,
             ends,
             keeper: Some(keeper),
         };
@@ -100,12 +103,15 @@ impl Kubernetes {
     }
 
     /// Where it is for programs on this machine, as `NODESPAN_KUBERNETES` says
-    /// it: `kubectl=FILE kubeconfig=FILE control=HOST:PORT audit=FILE`.
+    /// it: `kubectl=FILE kubeconfig=FILE control=HOST:PORT proxy=HOST:PORT
+    /// audit=FILE`.
     ///
     /// The kubeconfig is an administrator's. The control port takes a line and
     /// answers `ok` or `error WHY`: `stop` kills the API server, `start [FLAG]…`
     /// starts it with more flags than usual and waits until it is ready, and
-    /// `restart [FLAG]…` is both.
+    /// `restart [FLAG]…` is both. The proxy's port takes HTTP and is the
+    /// administrator, too: what asks often is spared TLS, and a kubectl for each
+    /// call.
     pub(crate) fn places(&self) -> String {
         self.at(LOOPBACK, "admin")
     }
@@ -125,13 +131,15 @@ impl Kubernetes {
             dir,
             kubectl,
             control,
+            proxy,
             ..
         } = self;
         format!(
-            "kubectl={} kubeconfig={} control={host}:{} audit={}",
+            "kubectl={} kubeconfig={} control={host}:{} proxy={host}:{} audit={}",
             kubectl.display(),
             dir.join(format!("{kubeconfig}.kubeconfig")).display(),
             control.port(),
+            proxy,
             dir.join("audit.log").display(),
         )
     }
@@ -156,6 +164,7 @@ struct Servers {
     ports: Ports,
     api: Option<Daemon>,
     // Dropped in this order: the API before what it stands on.
+    _proxy: Daemon,
     _etcd: Daemon,
     scratch: ScratchDir,
 }
@@ -165,12 +174,12 @@ struct Ports {
     api: u16,
     etcd: u16,
     peers: u16,
+    proxy: u16,
 }
 
 impl Servers {
-    fn start(dir: &Path, programs: &Programs) -> Result<Self> {
+    fn start(dir: &Path, programs: &Programs, ports: Ports) -> Result<Self> {
         let scratch = ScratchDir::new()?;
-        let ports = Ports::free()?;
         prepare(dir, scratch.path(), ports.api)?;
         let etcd = start_etcd(dir, scratch.path(), &programs.etcd, ports)?;
         fresh_log(dir, "kube-apiserver.log")?;
@@ -179,6 +188,7 @@ impl Servers {
             programs: programs.clone(),
             ports,
             api: None,
+            _proxy: start_proxy(dir, &programs.kubectl, ports)?,
             _etcd: etcd,
             scratch,
         };
@@ -254,12 +264,13 @@ impl Ports {
     fn free() -> Result<Self> {
         let tcp = || TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("looking for a port");
         // All are held until all are found.
-        let held = [tcp()?, tcp()?, tcp()?];
-        let [api, etcd, peers] = &held;
+        let held = [tcp()?, tcp()?, tcp()?, tcp()?];
+        let [api, etcd, peers, proxy] = &held;
         Ok(Self {
             api: api.local_addr()?.port(),
             etcd: etcd.local_addr()?.port(),
             peers: peers.local_addr()?.port(),
+            proxy: proxy.local_addr()?.port(),
         })
     }
 }
@@ -321,6 +332,21 @@ fn start_etcd(dir: &Path, scratch: &Path, program: &Path, ports: Ports) -> Resul
     let mut etcd = Daemon::start(Command::new("setpriv"), program, &arguments, &log)?;
     etcd.wait_until(|| Ok(super::is_ok(ports.etcd, "/health")))?;
     Ok(etcd)
+}
+
+/// It asks the API whenever it is asked itself, and so outlives its restarts.
+fn start_proxy(dir: &Path, kubectl: &Path, ports: Ports) -> Result<Daemon> {
+    let arguments = [
+        format!("--kubeconfig={}", dir.join("admin.kubeconfig").display()),
+        "proxy".to_owned(),
+        format!("--address={LOOPBACK}"),
+        format!("--port={}", ports.proxy),
+    ];
+    let log = fresh_log(dir, "kubectl-proxy.log")?;
+    let mut proxy = Daemon::start(Command::new("setpriv"), kubectl, &arguments, &log)?;
+    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, ports.proxy));
+    proxy.wait_until(|| Ok(TcpStream::connect(address).is_ok()))?;
+    Ok(proxy)
 }
 
 fn api_flags(scratch: &Path, dir: &Path, ports: Ports) -> Vec<String> {

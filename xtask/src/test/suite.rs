@@ -20,7 +20,7 @@ use crate::{
     cache::Cache,
     kernel::Kernel,
     servers::{Jaeger, Kubernetes, Zipkin},
-    setup::servers,
+    setup::{runtime, servers},
     vm::{Guest, Output, Stream},
 };
 
@@ -47,7 +47,9 @@ pub(super) enum Place {
 /// start a server of its own. In one guest it also gets `NODESPAN_ZIPKIN_2`, a
 /// server that no other suite sends to, and if it asks for one
 /// `NODESPAN_KUBERNETES` ([`Kubernetes::places`]), an API that no other suite
-/// uses.
+/// uses; guests that run at the same time share it. For containers it gets
+/// `NODESPAN_RUNTIME`, the root folder of a container runtime's packages, and
+/// `NODESPAN_IMAGE`, the agent's image as `cargo xtask dist` makes it.
 #[derive(Debug)]
 pub(super) struct Suite {
     pub(super) package: &'static str,
@@ -55,6 +57,10 @@ pub(super) struct Suite {
     pub(super) place: Place,
     /// Whether it wants a Kubernetes API.
     pub(super) kubernetes: bool,
+    /// Whether it makes containers, the agent's own among them.
+    pub(super) containers: bool,
+    /// The kernel on which it does most, if it does not do the same on all.
+    pub(super) longest: Option<Kernel>,
     /// What else it is told.
     pub(super) arguments: &'static [&'static str],
 }
@@ -66,6 +72,8 @@ pub(super) const SUITES: &[Suite] = &[
         binary: "host-suite",
         place: Place::Host,
         kubernetes: false,
+        containers: false,
+        longest: None,
         arguments: &[],
     },
     Suite {
@@ -73,6 +81,8 @@ pub(super) const SUITES: &[Suite] = &[
         binary: "kubernetes-suite",
         place: Place::Host,
         kubernetes: true,
+        containers: false,
+        longest: None,
         arguments: &[],
     },
     Suite {
@@ -80,6 +90,8 @@ pub(super) const SUITES: &[Suite] = &[
         binary: "guest-suite",
         place: Place::Guest,
         kubernetes: false,
+        containers: false,
+        longest: None,
         arguments: &[],
     },
     Suite {
@@ -87,6 +99,8 @@ pub(super) const SUITES: &[Suite] = &[
         binary: "policy-suite",
         place: Place::OneGuest(Kernel::V6_12),
         kubernetes: false,
+        containers: false,
+        longest: None,
         arguments: &["--except", "reload/"],
     },
     Suite {
@@ -94,6 +108,8 @@ pub(super) const SUITES: &[Suite] = &[
         binary: "policy-suite",
         place: Place::Counted(Kernel::V6_12),
         kubernetes: false,
+        containers: false,
+        longest: None,
         arguments: &["--only", "reload/"],
     },
     Suite {
@@ -101,6 +117,17 @@ pub(super) const SUITES: &[Suite] = &[
         binary: "node-suite",
         place: Place::OneGuest(Kernel::V6_12),
         kubernetes: true,
+        containers: false,
+        longest: None,
+        arguments: &[],
+    },
+    Suite {
+        package: "nodespan-tests",
+        binary: "pods-suite",
+        place: Place::Guest,
+        kubernetes: true,
+        containers: true,
+        longest: Some(Kernel::V6_12),
         arguments: &[],
     },
 ];
@@ -122,6 +149,8 @@ pub(super) struct Site<'a> {
     pub(super) second_zipkin: Option<Zipkin>,
     /// For a suite that wants it.
     pub(super) kubernetes: Option<Kubernetes>,
+    /// The image's root file system, for a suite that makes containers.
+    pub(super) image: Option<PathBuf>,
     pub(super) out: PathBuf,
 }
 
@@ -167,6 +196,9 @@ pub(super) fn in_guests(
     kernels: &[Kernel],
     tally: &mut Tally,
 ) -> Result<()> {
+    // Who has most to do begins.
+    let mut order = kernels.to_vec();
+    order.sort_by_key(|kernel| suite.longest != Some(*kernel));
     let next = AtomicUsize::new(0);
     let runs = Mutex::new(Vec::new());
     thread::scope(|scope| {
@@ -174,7 +206,7 @@ pub(super) fn in_guests(
             // A guest dies with the thread that started it: this one stays
             // until its guests are done.
             scope.spawn(|| {
-                while let Some(kernel) = kernels.get(next.fetch_add(1, Ordering::Relaxed)) {
+                while let Some(kernel) = order.get(next.fetch_add(1, Ordering::Relaxed)) {
                     let run = in_guest(suite, site, *kernel);
                     lock(&runs).push((*kernel, run));
                 }
@@ -247,6 +279,11 @@ fn attend(suite: &Suite, site: &Site<'_>, kernel: Kernel, run: &Arc<Mutex<Run>>)
     }
     if let Some(kubernetes) = &site.kubernetes {
         guest = guest.env("NODESPAN_KUBERNETES", kubernetes.places_from_guest());
+    }
+    if let Some(image) = &site.image {
+        guest = guest
+            .env("NODESPAN_RUNTIME", runtime::find(&Cache::open()?)?)
+            .env("NODESPAN_IMAGE", image);
     }
     guest.run(&command)
 }

@@ -31,6 +31,7 @@ fn pod(uid: &str, name: &str, containers: &[(&str, &str)]) -> Pod {
             .iter()
             .map(|(id, name)| ((*id).into(), (*name).into()))
             .collect(),
+        sole: None,
         dataplane: Some(dataplane("web_shop_svc_80")),
     }
 }

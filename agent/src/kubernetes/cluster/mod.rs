@@ -71,6 +71,8 @@ pub struct Cluster {
     policies: Policies,
     /// Pods to derive anew, by UID.
     dirty: HashSet<Arc<str>>,
+    /// Pods of this node that went before any generation had them, by UID.
+    leaving: HashSet<Arc<str>>,
     /// Addresses that several pods or nodes have, or had at one time.
     contested: HashSet<IpAddr>,
     /// The same for Services.
@@ -174,10 +176,14 @@ impl Cluster {
         }
         let exists = |kind| self.kind(kind).is_synced;
         let has_policies = exists(Kind::Mesh) || exists(Kind::TrafficTrace);
-        Generation {
+        let generation = Generation {
             directory: Arc::clone(&self.directory),
             resources: has_policies.then(|| self.policies.resources()),
+        };
+        for uid in std::mem::take(&mut self.leaving) {
+            self.forget_pod(&uid);
         }
+        generation
     }
 
     /// How many objects of a kind are known.
@@ -246,7 +252,7 @@ impl Kept for objects::Pod {
 
     fn forget(self, cluster: &mut Cluster) {
         if let Some(uid) = self.metadata.uid {
-            cluster.forget_pod(&uid);
+            cluster.let_go(&uid);
         }
     }
 
@@ -254,7 +260,7 @@ impl Kept for objects::Pod {
         let gone = cluster.pods.iter().filter(|(_, pod)| pod.round != round);
         let gone: Vec<_> = gone.map(|(uid, _)| Arc::clone(uid)).collect();
         for uid in gone {
-            cluster.forget_pod(&uid);
+            cluster.let_go(&uid);
         }
     }
 }

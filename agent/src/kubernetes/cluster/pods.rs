@@ -17,6 +17,7 @@ pub(super) struct PodEntry {
 impl Cluster {
     pub(super) fn keep_pod(&mut self, facts: PodFacts, round: Round) {
         let uid = Arc::clone(&facts.uid);
+        self.leaving.remove(&uid);
         match self.pods.get_mut(&uid) {
             Some(known) if known.facts == facts => {
                 known.round = round;
@@ -37,6 +38,25 @@ impl Cluster {
         self.pods
             .insert(Arc::clone(&uid), PodEntry { round, facts });
         self.dirty.insert(uid);
+    }
+
+    /// It is gone from the API. One of this node's that no generation has had
+    /// is in the next one, without addresses: its requests may be under way,
+    /// and who it was must be known for as long as of any pod that has gone.
+    pub(super) fn let_go(&mut self, uid: &str) {
+        let node = self.options.node.as_ref();
+        let Some(PodEntry { facts, .. }) = self.pods.get_mut(uid) else {
+            return;
+        };
+        let is_here = node.is_some() && facts.node.as_ref() == node;
+        let known = PodUid(Arc::clone(&facts.cgroup));
+        if is_here && self.directory.pod(&known).is_none() {
+            facts.ips = Box::default();
+            let uid = Arc::clone(&facts.uid);
+            self.leaving.insert(uid);
+        } else {
+            self.forget_pod(uid);
+        }
     }
 
     pub(super) fn forget_pod(&mut self, uid: &str) {
@@ -105,6 +125,7 @@ impl Cluster {
             ips: facts.ips.to_vec(),
             host_network: facts.host_network,
             containers: facts.containers.to_vec(),
+            sole: facts.sole.clone(),
             dataplane,
         };
         if known.is_some_and(|known| **known == pod) {

@@ -101,6 +101,31 @@ fn containers_are_those_of_this_node() {
     assert!(known(&mut cluster, "there").unwrap().containers.is_empty());
 }
 
+/// The kubelet tells of a container's id a while after it has started it.
+#[test]
+fn the_only_container_of_a_pod_is_known_by_any_id() {
+    let started_again = |pod| {
+        known(&mut cluster(&[pod]), "p")
+            .unwrap()
+            .container("new")
+            .cloned()
+    };
+    let alone = || pod("p", json!({}));
+    assert_eq!(started_again(alone()).as_deref(), Some("app"));
+    for (place, others) in [
+        (
+            "/spec/containers",
+            json!([{"name": "app"}, {"name": "helper"}]),
+        ),
+        ("/spec/initContainers", json!([{"name": "init"}])),
+        ("/spec/ephemeralContainers", json!([{"name": "debugger"}])),
+        ("/spec/nodeName", json!("node-2")),
+    ] {
+        let pod = with(alone(), place, others);
+        assert_eq!(started_again(pod), None, "{place}");
+    }
+}
+
 #[test]
 fn a_static_pod_is_found_by_its_hash() {
     let annotations = json!({
@@ -342,6 +367,39 @@ fn a_thousand_pods_come_and_go_without_a_trace() {
     assert!(cluster.intern.len() < 20, "{}", cluster.intern.len());
 }
 
+/// Its requests may be under way, and who it was is remembered by the
+/// generation that had it.
+#[test]
+fn a_pod_that_comes_and_goes_between_two_generations_is_in_one() {
+    let mut cluster = cluster(&[service("web", json!([{"port": 80}]))]);
+    cluster.generation();
+    let short = with_ip(pod("short", json!({"app": "web"})), "10.0.0.9");
+    let other = with(short.clone(), "/metadata/uid", json!("uid-other"));
+    let other = with(other, "/spec/nodeName", json!("node-2"));
+    for pod in [&short, &other] {
+        apply(&mut cluster, pod.clone());
+        delete(&mut cluster, pod.clone());
+    }
+    // The address is its heir's already.
+    apply(&mut cluster, with_ip(pod("heir", json!({})), "10.0.0.9"));
+    let directory = cluster.generation().directory;
+    let left = directory.pod(&PodUid("uid-short".into())).unwrap();
+    let service = left.dataplane.as_ref().unwrap().service().unwrap();
+    assert_eq!(&**service, "web_demo_svc_80");
+    assert!(left.ips.is_empty());
+    assert!(directory.pod(&PodUid("uid-other".into())).is_none());
+    assert_eq!(peer(&mut cluster, "10.0.0.9").unwrap(), "heir");
+    let directory = cluster.generation().directory;
+    assert_eq!(directory.pods().count(), 1);
+    assert_eq!(cluster.pods.len(), 1);
+    // One that is there after all stays.
+    apply(&mut cluster, short.clone());
+    delete(&mut cluster, short.clone());
+    apply(&mut cluster, short);
+    cluster.generation();
+    assert_eq!(cluster.generation().directory.pods().count(), 2);
+}
+
 /// Objects among which many depend on each other.
 fn object() -> impl Strategy<Value = Value> {
     let apps = || prop::sample::select(vec!["a", "b", "c"]);
@@ -382,6 +440,8 @@ fn key(value: &Value) -> (String, String) {
 }
 
 fn same(one: &mut Cluster, other: &mut Cluster) {
+    // Who has just gone may be in one more.
+    let _ = (one.generation(), other.generation());
     let (one, other) = (one.generation(), other.generation());
     assert_eq!(one.directory, other.directory);
     assert_eq!(one.resources, other.resources);

@@ -1,0 +1,315 @@
+//! Pods of a real container runtime on a node, and the agent beside them as
+//! its DaemonSet runs it (`pods-suite`, in guests). The API runs elsewhere;
+//! what a kubelet does and says, the test does and says.
+//!
+//! A server's answer names who gave it, so what a span must say is known from
+//! the answer and not from what the test believes about routes.
+
+mod api;
+mod asked;
+mod churn;
+mod image;
+mod maps;
+mod network;
+mod replaced;
+mod runtime;
+mod scene;
+mod scenes;
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::Path;
+use std::thread::ScopedJoinHandle;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result};
+use serde_json::{Value, json};
+
+use super::Cluster;
+use crate::report::Report;
+use crate::targets::Places;
+use crate::wait;
+use crate::zipkin::Zipkin;
+use api::Api;
+use asked::Asked;
+use churn::Churn;
+use image::{Image, Start};
+use maps::Maps;
+use network::{NODE_IP, Network, PORT};
+use runtime::Runtime;
+use scene::{Driver, Plan, Pod, Program, Scene};
+
+const AGENT: &str = include_str!("../../../../deploy/kubernetes/agent.yaml");
+const CRDS: &str = include_str!("../../../../deploy/kubernetes/crds.yaml");
+const MESHES: &str = "/apis/kuma.io/v1alpha1/meshes";
+const POLICIES: &str = "/apis/kuma.io/v1alpha1/traffictraces";
+
+/// What the suite is run with.
+#[derive(Debug)]
+pub struct Site<'a> {
+    /// The kernel's name.
+    pub kernel: &'a str,
+    /// The API.
+    pub cluster: &'a Cluster,
+    /// Scenario programs and the folder for results.
+    pub places: &'a Places,
+    /// Where the runtime's packages are unpacked.
+    pub packages: &'a Path,
+    /// Where spans go.
+    pub zipkin: &'a Zipkin,
+    /// The image's root file system, an archive.
+    pub image: &'a Path,
+    /// Pods that come and go.
+    pub churns: usize,
+}
+
+/// Everything that the checks share.
+struct Node<'a> {
+    scene: Scene,
+    image: Image,
+    maps: Maps,
+    asked: Asked,
+    pods: Pods,
+    site: &'a Site<'a>,
+}
+
+/// The pods that are there from the beginning.
+struct Pods {
+    /// Two replicas of one Deployment.
+    web: [Pod; 2],
+    /// Asks them by their Service.
+    front: Pod,
+    /// Of two containers, one of which asks the other.
+    duo: Pod,
+    /// On its node's network.
+    host: Pod,
+    /// Selected by no policy.
+    quiet: Pod,
+    web_service: SocketAddr,
+    roll_service: Ipv4Addr,
+}
+
+/// Runs all checks, with one agent.
+///
+/// # Errors
+/// If the scene cannot be made.
+pub fn run(report: &mut Report, site: &Site<'_>) -> Result<()> {
+    let mut node = Node::new(report, site)?;
+    report.note("the agent and all pods run");
+    report.check("pods/image", || node.image.check());
+    let mut churn = Churn::default();
+    report.check("pods/churn", || churn.run(&mut node));
+    report.note("all have come and gone");
+    report.check("pods/replicas", || node.replicas());
+    report.check("pods/calls", || node.calls());
+    report.check("pods/two-containers", || node.two_containers());
+    report.check("pods/host-network", || node.host_network());
+    report.check("pods/restarted", || node.restarted());
+    report.check("pods/replaced", || node.replaced());
+    report.check("pods/unselected", || node.unselected());
+    report.check("pods/policy", || node.policy());
+    report.note("all were asked");
+    report.check("pods/forgotten", || churn.forgotten(&node));
+    report.check("pods/ledger", || node.image.balances());
+    let spans = node.image.agent.stop();
+    report.check("pods/strangers", || {
+        node.asked.check_all(spans?)?;
+        Ok(crate::report::Verdict::Passed)
+    });
+    report.check("pods/ended", || node.image.agent.balanced());
+    Ok(())
+}
+
+impl<'a> Node<'a> {
+    fn new(report: &Report, site: &'a Site<'a>) -> Result<Self> {
+        let out = &site.places.out;
+        let digits = site.kernel.bytes().filter(u8::is_ascii_digit);
+        let own = digits.fold(0_u8, |n, digit| {
+            n.wrapping_mul(10).wrapping_add(digit - b'0')
+        });
+        // 5.10, 6.1, 6.12 and 7 are 254, 61, 100 and 7.
+        let network = Network::new(own, out)?;
+        let name = format!("pods-{}", site.kernel.replace('.', "-"));
+        let goserver = site.places.programs.join("goserver");
+        // What waits for others may wait at the same time.
+        let ((), runtime) = at_once(
+            || install(site.cluster, out),
+            || Runtime::start(site.packages, &[&goserver], out),
+        )?;
+        report.note("the manifests are applied, containerd runs");
+        let scene = Scene {
+            node: format!("node-{name}"),
+            api: Api(site.cluster.proxy()),
+            backend: site.zipkin.spans_url(),
+            runtime,
+            network,
+            name,
+            out: out.clone(),
+        };
+        scene.cluster_objects()?;
+        let web = scene.service("web", &[(PORT, "app")])?;
+        scene.service("front", &[(PORT, "app")])?;
+        scene.service("duo", &[(PORT, "app"), (PORT + 1, "helper")])?;
+        let roll = scene.service("roll", &[(PORT, "app")])?;
+        for app in ["host", "quiet", "churn"] {
+            scene.service(app, &[(PORT, "app")])?;
+        }
+        let start = Start {
+            cluster: site.cluster,
+            scene: &scene,
+            archive: site.image,
+        };
+        let (image, pods) = at_once(|| start.run(), || Pods::start(&scene, web, roll))?;
+        // The agent's next generation has all of them.
+        std::thread::sleep(Duration::from_secs(1));
+        Ok(Self {
+            maps: Maps::new(site.packages),
+            asked: Asked::default(),
+            scene,
+            image,
+            pods,
+            site,
+        })
+    }
+}
+
+fn at_once<A: Send, B>(
+    first: impl FnOnce() -> Result<A> + Send,
+    second: impl FnOnce() -> Result<B>,
+) -> Result<(A, B)> {
+    std::thread::scope(|scope| {
+        let first = scope.spawn(first);
+        let second = second();
+        let first = first.join().ok().context("a thread is gone")?;
+        Ok((first?, second?))
+    })
+}
+
+/// Guests that run at the same time do this at the same time, which the
+/// API's own way of applying can stand.
+fn install(cluster: &Cluster, out: &Path) -> Result<()> {
+    let mut apply = cluster.kubectl(&["apply", "--server-side", "--validate=false"]);
+    for (name, text) in [("crds", CRDS), ("agent", AGENT)] {
+        let file = out.join(format!("{name}.yaml"));
+        std::fs::write(&file, text)?;
+        apply.arg("-f").arg(file);
+    }
+    crate::children::run(&mut apply, Duration::from_secs(90)).map(drop)
+}
+
+impl Pods {
+    fn start(scene: &Scene, web_service: Ipv4Addr, roll_service: Ipv4Addr) -> Result<Self> {
+        let ip = |n| scene.network.ip(n);
+        let web = |n: u16| Plan::new(&format!("web-5d9c7b8f6-{n}"), "web", ip(10 + n));
+        let mut front = Plan::new("front-1", "front", ip(20));
+        front.programs[0].routes = vec![format!("calls=http://{web_service}:{PORT}")];
+        let mut duo = Plan::new("duo-1", "duo", ip(21));
+        duo.driver = Driver::Systemd;
+        duo.programs.push(Program::new("helper", PORT + 1));
+        duo.programs[0].routes = vec![format!("two-containers=http://{}:{}", ip(21), PORT + 1)];
+        let mut host = Plan::new("host-1", "host", NODE_IP);
+        host.programs[0].port = 18_090;
+        let mut quiet = Plan::new("quiet-1", "quiet", ip(22));
+        quiet.selected = false;
+        scene
+            .network
+            .service(web_service, &[ip(11), ip(12)], &scene.out)?;
+        // At the same time, as a kubelet does it.
+        let plans = [web(1), web(2), front, duo, host, quiet];
+        let pods: Vec<Result<Pod>> = std::thread::scope(|scope| {
+            let started = plans.map(|plan| scope.spawn(|| scene.pod(plan)));
+            let ended = started.map(ScopedJoinHandle::join);
+            let gone = |_| Err(anyhow::anyhow!("a thread is gone"));
+            ended
+                .into_iter()
+                .map(|one| one.unwrap_or_else(gone))
+                .collect()
+        });
+        let pods = pods.into_iter().collect::<Result<Vec<_>>>()?;
+        let [one, two, front, duo, host, quiet] =
+            <[Pod; 6]>::try_from(pods).ok().context("six pods")?;
+        Ok(Self {
+            web: [one, two],
+            front,
+            duo,
+            host,
+            quiet,
+            web_service: (web_service, PORT).into(),
+            roll_service,
+        })
+    }
+}
+
+impl Scene {
+    /// What a cluster's administrator makes.
+    fn cluster_objects(&self) -> Result<()> {
+        let Self { name, api, .. } = self;
+        wait::until_true("the CRDs", Duration::from_secs(30), || {
+            Ok(api.get(MESHES).is_ok() && api.get(POLICIES).is_ok())
+        })?;
+        let namespaces = "/api/v1/namespaces";
+        api.create(
+            namespaces,
+            &json!({
+                "apiVersion": "v1", "kind": "Namespace",
+                "metadata": {"name": name, "labels": {"kuma.io/mesh": name}},
+            }),
+        )?;
+        // Which a controller would add.
+        api.create(
+            &format!("{namespaces}/{name}/serviceaccounts"),
+            &json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "default"}}),
+        )?;
+        api.create(
+            MESHES,
+            &json!({
+                "apiVersion": "kuma.io/v1alpha1", "kind": "Mesh", "metadata": {"name": name},
+                "spec": {"tracing": {"backends": [
+                    {"name": "zipkin", "type": "zipkin", "conf": {"url": self.backend}},
+                ]}},
+            }),
+        )?;
+        let node = &self.node;
+        let made = json!({"apiVersion": "v1", "kind": "Node", "metadata": {"name": node}});
+        api.create("/api/v1/nodes", &made)?;
+        let address = json!([{"type": "InternalIP", "address": NODE_IP.to_string()}]);
+        let status = json!({"status": {"addresses": address}});
+        api.patch(&format!("/api/v1/nodes/{node}/status"), &status)?;
+        self.apply_policy()
+    }
+
+    /// Selects the pods with the label.
+    fn apply_policy(&self) -> Result<()> {
+        let made = json!({
+            "apiVersion": "kuma.io/v1alpha1", "kind": "TrafficTrace", "mesh": self.name,
+            "metadata": {"name": self.name},
+            "spec": {
+                "selectors": [{"match": {"traced": "yes"}}],
+                "conf": {"backend": "zipkin"},
+            },
+        });
+        self.api.create(POLICIES, &made).map(drop)
+    }
+
+    fn delete_policy(&self) -> Result<()> {
+        self.api.delete(&format!("{POLICIES}/{}", self.name))
+    }
+}
+
+/// How long it takes at most until something is so: asking takes its time.
+fn time_until(what: &str, mut is_so: impl FnMut() -> Result<bool>) -> Result<Duration> {
+    let began = Instant::now();
+    let mut last = Duration::ZERO;
+    wait::until_true(what, Duration::from_secs(30), || {
+        let is_so = is_so()?;
+        last = began.elapsed();
+        Ok(is_so)
+    })?;
+    Ok(last)
+}
+
+/// What is shown of a value that was not expected.
+fn show(value: &Value) -> String {
+    let mut text = value.to_string();
+    text.truncate(2000);
+    text
+}

@@ -1,0 +1,122 @@
+//! Pods that are replaced while requests come.
+
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+
+use super::Node;
+use super::asked::{Answer, ask};
+use super::network::PORT;
+use super::scene::Plan;
+use crate::report::Verdict;
+
+/// Between two requests.
+const PACE: Duration = Duration::from_millis(20);
+/// How long each state of affairs lasts at least.
+const A_WHILE: Duration = Duration::from_millis(500);
+
+/// What the load says of itself.
+#[derive(Debug, Default)]
+struct Load {
+    answers: Vec<Answer>,
+    failed: u64,
+}
+
+impl Node<'_> {
+    /// First as a Deployment does it: the new pod is there before the old one
+    /// goes. Then as a StatefulSet: a new pod has the name and the address of
+    /// the one before; its container is called otherwise, so that spans tell.
+    pub(super) fn replaced(&mut self) -> Result<Verdict> {
+        let old = self.replaceable("roll-1", 30)?;
+        let new = self.replaceable("roll-2", 31)?;
+        let service = self.pods.roll_service;
+        let at = SocketAddr::from((service, PORT));
+        let direct = |node: &Self, plan: &Plan| {
+            let network = node.scene.network;
+            network.service(service, &[plan.ip], &node.scene.out)
+        };
+        let old = self.scene.pod(old)?;
+        direct(self, &old.plan)?;
+        thread::sleep(A_WHILE * 2);
+        let rolled = self.under_load(at, "rolled", |node| {
+            let new = node.scene.pod(new)?;
+            thread::sleep(A_WHILE);
+            direct(node, &new.plan)?;
+            thread::sleep(A_WHILE);
+            node.scene.remove(&old)?;
+            Ok(new)
+        });
+        let (before, load) = rolled?;
+        ensure!(load.failed == 0, "{} requests failed", load.failed);
+        self.all_served("rolled", &load, &["roll-1/app", "roll-2/app"])?;
+
+        let mut again = before.plan.clone();
+        again.programs[0].name = "other";
+        let (_, load) = self.under_load(at, "again", |node| {
+            node.scene.remove(&before)?;
+            let pod = node.scene.pod(again)?;
+            ensure!(pod.uid != before.uid, "the UID is the same");
+            thread::sleep(A_WHILE);
+            Ok(pod)
+        })?;
+        self.all_served("again", &load, &["roll-2/app", "roll-2/other"])?;
+        Ok(Verdict::Passed)
+    }
+
+    fn replaceable(&self, name: &str, number: u16) -> Result<Plan> {
+        let ip = self.scene.network.ip(number);
+        Ok(Plan::new(name, "roll", ip))
+    }
+
+    /// Does something while requests come, from before until after.
+    fn under_load<T>(
+        &self,
+        at: SocketAddr,
+        case: &str,
+        act: impl FnOnce(&Self) -> Result<T>,
+    ) -> Result<(T, Load)> {
+        let ends = AtomicBool::new(false);
+        thread::scope(|scope| {
+            let load = scope.spawn(|| {
+                let mut load = Load::default();
+                for n in 0.. {
+                    if ends.load(Ordering::Relaxed) {
+                        break;
+                    }
+                    match ask(at, case, n) {
+                        Ok(answer) => load.answers.push(answer),
+                        Err(_) => load.failed += 1,
+                    }
+                    thread::sleep(PACE);
+                }
+                load
+            });
+            thread::sleep(A_WHILE);
+            let done = act(self);
+            ends.store(true, Ordering::Relaxed);
+            let load = load.join().ok().context("the load is gone")?;
+            Ok((done?, load))
+        })
+    }
+
+    /// Each answer has its span, which names who gave it, and all of these
+    /// gave some.
+    fn all_served(&mut self, case: &str, load: &Load, who: &[&str]) -> Result<()> {
+        let service = self.scene.service_name("roll");
+        for answer in &load.answers {
+            let [one] = &*answer.who else {
+                anyhow::bail!("{answer:?}");
+            };
+            self.asked.served(&answer.path, &service, one);
+        }
+        for who in who {
+            let answers = load.answers.iter().filter(|answer| answer.who == [*who]);
+            ensure!(answers.count() > 5, "{who} hardly answered: {load:?}");
+        }
+        self.asked.check(&self.image.agent, case)?;
+        Ok(())
+    }
+}

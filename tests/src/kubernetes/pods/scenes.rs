@@ -1,0 +1,185 @@
+//! Who made a span: replicas, callers, containers of one pod, a pod on the
+//! node's network, a restarted container, a pod that nobody selected.
+
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+
+use super::asked::Answer;
+use super::maps::{IGNORED, WATCHED};
+use super::{Node, time_until};
+use crate::report::Verdict;
+use crate::spans::Kind;
+
+/// Requests of a check.
+const TIMES: usize = 6;
+/// Within which a policy must be in the kernel.
+const SOON: Duration = Duration::from_secs(1);
+
+impl Node<'_> {
+    /// Requests to a Service are answered by either replica, and their spans
+    /// name the one that answered.
+    pub(super) fn replicas(&mut self) -> Result<Verdict> {
+        let service = self.scene.service_name("web");
+        let mut turns = Vec::new();
+        for _ in 0..TIMES {
+            let answer = self.asked.ask(self.pods.web_service, "replicas")?;
+            let pod = only(&answer)?;
+            self.asked.served(&answer.path, &service, pod);
+            turns.push(pod.to_owned());
+        }
+        for pod in &self.pods.web {
+            let name = format!("{}/app", pod.plan.name);
+            let times = turns.iter().filter(|turn| **turn == name).count();
+            ensure!(times == TIMES / 2, "{name} answered {times}: {turns:?}");
+        }
+        self.asked.check(&self.image.agent, "replicas")?;
+        Ok(Verdict::Passed)
+    }
+
+    /// A pod that calls a Service: both halves, joined.
+    pub(super) fn calls(&mut self) -> Result<Verdict> {
+        let [front, web] = ["front", "web"].map(|app| self.scene.service_name(app));
+        for _ in 0..TIMES {
+            let answer = self.asked.ask(self.pods.front.address(), "calls")?;
+            let [by, of] = <[String; 2]>::try_from(answer.who)
+                .ok()
+                .context("not two answered")?;
+            self.asked.served(&answer.path, &front, &by);
+            self.asked.called(&answer.path, &front, &by, &web);
+            self.asked.served(&answer.path, &web, &of);
+        }
+        let spans = self.asked.check(&self.image.agent, "calls")?;
+        for call in spans.iter().filter(|span| span.kind == Kind::Client) {
+            let joined = spans.iter().any(|span| {
+                let is_shared = span.shared && span.id == call.id;
+                span.kind == Kind::Server
+                    && span.trace == call.trace
+                    && (is_shared || span.parent.as_ref() == Some(&call.id))
+                    && span.path() == call.path()
+            });
+            ensure!(joined, "nobody answered {call:?}");
+        }
+        // What is printed is sent, too.
+        let trace = &spans.first().context("no spans")?.trace;
+        let sent = self.site.zipkin.trace_of(trace, 3)?.len();
+        ensure!(sent == 3, "Zipkin has {sent} spans of {trace}");
+        Ok(Verdict::Passed)
+    }
+
+    /// Two containers of a pod, one of which asks the other by the pod's
+    /// address.
+    pub(super) fn two_containers(&mut self) -> Result<Verdict> {
+        let duo = self.scene.service_name("duo");
+        for _ in 0..TIMES {
+            let answer = self.asked.ask(self.pods.duo.address(), "two-containers")?;
+            ensure!(answer.who == ["duo-1/app", "duo-1/helper"], "{answer:?}");
+            self.asked.served(&answer.path, &duo, "duo-1/app");
+            self.asked.called(&answer.path, &duo, "duo-1/app", &duo);
+            self.asked.served(&answer.path, &duo, "duo-1/helper");
+        }
+        self.asked.check(&self.image.agent, "two-containers")?;
+        Ok(Verdict::Passed)
+    }
+
+    /// A pod whose address is its node's.
+    pub(super) fn host_network(&mut self) -> Result<Verdict> {
+        let service = self.scene.service_name("host");
+        for _ in 0..TIMES {
+            let answer = self.asked.ask(self.pods.host.address(), "host")?;
+            self.asked.served(&answer.path, &service, only(&answer)?);
+        }
+        self.asked.check(&self.image.agent, "host")?;
+        Ok(Verdict::Passed)
+    }
+
+    /// A container that dies and is started again by the kubelet: another id
+    /// in the same pod, of which the API hears after its first requests.
+    pub(super) fn restarted(&mut self) -> Result<Verdict> {
+        let service = self.scene.service_name("web");
+        let pod = &mut self.pods.web[0];
+        let before = pod.ids.clone();
+        self.scene.restart(pod)?;
+        ensure!(pod.ids != before, "the id is the same");
+        let address = pod.address();
+        for n in 0..TIMES {
+            if n == TIMES / 2 {
+                self.scene.status(pod)?;
+            }
+            let answer = self.asked.ask(address, "restarted")?;
+            self.asked.served(&answer.path, &service, only(&answer)?);
+        }
+        self.asked.check(&self.image.agent, "restarted")?;
+        Ok(Verdict::Passed)
+    }
+
+    /// A pod that no policy selects: nothing comes of its requests, and the
+    /// kernel asks nobody about them any more.
+    pub(super) fn unselected(&mut self) -> Result<Verdict> {
+        let address = self.pods.quiet.address();
+        for _ in 0..TIMES {
+            let answer = self.asked.ask(address, "unselected")?;
+            ensure!(answer.who == ["quiet-1/app"], "{answer:?}");
+        }
+        let cgroup = first(&self.pods.quiet.cgroups()?)?;
+        time_until("the kernel to ignore it", || {
+            Ok(self.maps.verdict(cgroup)? == Some(IGNORED))
+        })?;
+        let watched = first(&self.pods.front.cgroups()?)?;
+        let verdict = self.maps.verdict(watched)?;
+        ensure!(verdict == Some(WATCHED), "who is selected has {verdict:?}");
+        // None of the first ones has come late.
+        self.asked.check(&self.image.agent, "unselected")?;
+        Ok(Verdict::Passed)
+    }
+
+    /// A policy's change, until it is in the kernel.
+    pub(super) fn policy(&mut self) -> Result<Verdict> {
+        let address = self.pods.front.address();
+        let cgroup = first(&self.pods.front.cgroups()?)?;
+        self.scene.delete_policy()?;
+        // Who was watched is ignored at its next request.
+        let gone = time_until("the kernel to ignore a pod", || {
+            let answer = self.asked.ask(address, "policy")?;
+            self.asked.leave_open(&answer.path);
+            Ok(self.maps.verdict(cgroup)? == Some(IGNORED))
+        })?;
+        // None of these has a span.
+        for _ in 0..TIMES {
+            self.asked.ask(address, "policy")?;
+        }
+        self.scene.apply_policy()?;
+        let back = time_until("the kernel to ask again", || {
+            Ok(self.maps.verdict(cgroup)? != Some(IGNORED))
+        })?;
+        let service = self.scene.service_name("front");
+        for _ in 0..TIMES {
+            let answer = self.asked.ask(address, "policy")?;
+            self.asked.served(&answer.path, &service, only(&answer)?);
+        }
+        self.asked.check(&self.image.agent, "policy")?;
+        println_times(gone, back);
+        ensure!(
+            gone <= SOON && back <= SOON,
+            "gone after {gone:?}, back after {back:?}"
+        );
+        Ok(Verdict::Passed)
+    }
+}
+
+#[expect(clippy::print_stdout, reason = "a line for people, as notes are")]
+fn println_times(gone: Duration, back: Duration) {
+    println!("# a policy is gone from the kernel after {gone:?}, and there after {back:?}");
+}
+
+/// The one who answered.
+fn only(answer: &Answer) -> Result<&str> {
+    match &*answer.who {
+        [one] => Ok(one),
+        other => anyhow::bail!("{other:?} answered"),
+    }
+}
+
+fn first(cgroups: &[u64]) -> Result<u64> {
+    cgroups.first().copied().context("no container")
+}
