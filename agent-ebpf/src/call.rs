@@ -8,6 +8,7 @@ use agent_ebpf::{
     SocketState, Tuple, ignored_slot,
 };
 
+use crate::buffer::Pieces;
 use crate::globals::{layout, setting};
 use crate::maps::{ENTRIES, Entry, IGNORED, LOCAL, Local, SOCKETS};
 use crate::mem::{Mem, is_number_of, low_half, read_kernel};
@@ -342,7 +343,6 @@ pub(crate) fn close(program: Program, sk: Sock) {
     let Some(state) = SOCKETS.get_ptr_mut(&sock) else {
         return;
     };
-    let mut known = true;
     if let Some(ignored) = IGNORED.get_ptr_mut(ignored_slot(sock) & (IGNORED_SLOTS - 1)) {
         // SAFETY: a live map value.
         unsafe {
@@ -353,25 +353,23 @@ pub(crate) fn close(program: Program, sk: Sock) {
                     ports: 0,
                     calls: 0,
                 };
-                known = false;
             }
         }
     }
-    if known {
-        let call = Call {
-            local,
-            program,
-            direction: Direction::In,
-            sock,
-            state,
-            owner: 0,
-            entry: 0,
-            // SAFETY: no arguments, no failure.
-            exit: unsafe { bpf_ktime_get_ns() },
-            pid_tgid: bpf_get_current_pid_tgid(),
-        };
-        outcome(&call, Kind::Closed, 0);
-    }
+    // Of those that are ignored, too: user space remembers them until then.
+    let call = Call {
+        local,
+        program,
+        direction: Direction::In,
+        sock,
+        state,
+        owner: 0,
+        entry: 0,
+        // SAFETY: no arguments, no failure.
+        exit: unsafe { bpf_ktime_get_ns() },
+        pid_tgid: bpf_get_current_pid_tgid(),
+    };
+    outcome(&call, Kind::Closed, 0);
     let _ = SOCKETS.remove(&sock);
     emit::forget(sock);
 }
@@ -407,7 +405,8 @@ fn origins<M: Mem>(tcp: *const u8) -> (u32, u32) {
     (sent, received)
 }
 
-/// Reports the bytes of a send or receive.
+/// Reports the bytes of a send or receive; with `copied` they are where the
+/// iterator is.
 #[inline(always)]
 pub(crate) fn moved<M: Mem>(
     call: &Call,
@@ -415,9 +414,15 @@ pub(crate) fn moved<M: Mem>(
     seq: u32,
     len: u32,
     entry: Option<*const Entry>,
+    copied: bool,
 ) {
     announce(call);
     call.count(Counter::MovedBytes, u64::from(len));
-    let iter = crate::buffer::Pieces::find::<M>(call, msg, len, entry);
+    let iter = if copied {
+        Pieces::find::<M>(call, msg, len, entry)
+    } else {
+        call.count(Counter::NoBytes, 1);
+        Pieces::NOTHING
+    };
     emit::bytes(call, seq, len, iter);
 }

@@ -64,7 +64,8 @@ fn small<R: Room>(call: &Call, seq: u32, len: u32, pieces: &Pieces) -> bool {
         }
     }
     let start = may_start(payload, u64::from(len));
-    if !start && pending(call) == 0 && skipped(call, seq, len) {
+    let wanted = start || pending(call) != 0;
+    if (!wanted || in_body(call)) && skipped(call, seq, len) {
         ring::discard(call, room);
         return true;
     }
@@ -193,7 +194,9 @@ fn large(call: &Call, seq: u32, len: u32, pieces: Pieces) {
     }
     let start = may_start(payload, window);
     let wanted = start || pending(call) != 0;
-    if !wanted && skipped(call, seq, len) {
+    // Asked whatever the bytes look like: bodies hold prose, logs and HTML, and
+    // each call of one that seems to start something would come up whole.
+    if skipped(call, seq, len) {
         return;
     }
     // SAFETY: a live map value of this CPU and program.
@@ -254,6 +257,9 @@ fn settle(call: &Call, start: bool, ended: bool, len: u32) -> bool {
     unsafe {
         let pending = &raw mut (*call.state).pending[way];
         let quiet = &raw mut (*call.state).quiet[way];
+        // A start behind one whose head has not ended: a long body of lines
+        // that look like one.
+        let again = start && *pending != 0;
         if start {
             *pending = if ended { 0 } else { HEAD_LIMIT };
             *quiet = 0;
@@ -263,7 +269,7 @@ fn settle(call: &Call, start: bool, ended: bool, len: u32) -> bool {
             *pending -= len;
         }
         if start {
-            return false;
+            return again && len > LONG;
         }
         *quiet += 1;
         // The second long call in a row that starts nothing: a long body.
@@ -275,6 +281,14 @@ fn settle(call: &Call, start: bool, ended: bool, len: u32) -> bool {
 fn pending(call: &Call) -> u32 {
     // SAFETY: a live map value.
     unsafe { (*call.state).pending[call.direction as usize & 1] }
+}
+
+/// Whether the call before this one started nothing. Then user space has its
+/// say even of bytes that look like a start.
+#[inline(always)]
+fn in_body(call: &Call) -> bool {
+    // SAFETY: a live map value.
+    unsafe { (*call.state).quiet[call.direction as usize & 1] != 0 }
 }
 
 /// Whether user space has no use for these bytes.

@@ -50,5 +50,6 @@ pub(crate) fn copied(skb: *const u8, offset: i32, to: *const u8, len: i32, owner
         start.wrapping_add(offset as u32),
         len as u32,
         None,
+        true,
     );
 }

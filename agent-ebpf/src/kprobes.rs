@@ -14,9 +14,10 @@ use aya_ebpf::macros::{kprobe, kretprobe, map};
 use aya_ebpf::maps::HashMap;
 use aya_ebpf::programs::{ProbeContext, RetProbeContext};
 
-use agent_ebpf::{Direction, Program};
+use agent_ebpf::{Counter, Direction, Program};
 
 use crate::globals::layout;
+use crate::maps::LOCAL;
 use crate::mem::{Mem as _, Probed};
 use crate::{EAGAIN, call, owner, received, sent};
 
@@ -223,8 +224,20 @@ fn pointer(address: u64) -> *const c_void {
 
 #[inline(always)]
 fn save(arguments: Arguments) {
-    // No room: the return finds nothing, and the call is not seen.
-    let _full = CALLS.insert(bpf_get_current_pid_tgid(), arguments, 0);
+    if CALLS
+        .insert(bpf_get_current_pid_tgid(), arguments, 0)
+        .is_err()
+    {
+        // No room: the rest finds nothing, and the call is not seen.
+        let program = if arguments.direction == Direction::Out as u64 {
+            Program::SendExit
+        } else {
+            Program::RecvExit
+        };
+        if let Some(local) = LOCAL.get_ptr_mut(program as u32) {
+            call::count(local, Counter::SocketsFull, 1);
+        }
+    }
 }
 
 #[inline(always)]

@@ -47,6 +47,7 @@ use crate::owner::Sock;
 /// `MSG_PEEK | MSG_ERRQUEUE`: receives that take nothing from the stream
 /// (include/linux/socket.h).
 const MSG_TAKES_NOTHING: i32 = 0x2 | 0x2000;
+const MSG_TRUNC: i32 = 0x20;
 pub(crate) const EAGAIN: i32 = 11;
 
 // Each program comes twice. A task that is preempted inside a program keeps
@@ -211,7 +212,7 @@ fn sent<M: Mem>(program: Program, sk: Sock, msg: *const u8, ret: i32, owner: u64
         call::outcome(&call, Kind::Failed, ret.unsigned_abs());
         return;
     }
-    call::moved::<M>(&call, msg, seq, len, entry);
+    call::moved::<M>(&call, msg, seq, len, entry, true);
 }
 
 #[inline(always)]
@@ -241,7 +242,9 @@ fn received<M: Mem>(
         let len = ret as u32;
         let seq = call::received_from::<M>(sk.cast(), tcp, len);
         if call::once(Direction::In, seq.wrapping_add(len)) {
-            call::moved::<M>(&call, msg, seq, len, None);
+            // What is truncated is dropped, not copied.
+            let copied = flags & MSG_TRUNC == 0;
+            call::moved::<M>(&call, msg, seq, len, None, copied);
         }
     }
 }

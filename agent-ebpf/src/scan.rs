@@ -25,6 +25,7 @@ pub(crate) extern "C" fn head_ends(program: u32, len: u32) -> u32 {
             &raw mut (*scratch).work.behind,
         )
     };
+    // SAFETY: as above.
     unsafe { behind.write_volatile(0) };
     let mut at = 0_u32;
     // Newlines are rare, so most steps are one comparison.

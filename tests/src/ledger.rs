@@ -114,10 +114,18 @@ fn sum(ledger: &Value, place: &str) -> u64 {
 /// How much of bodies crosses the ring, by size.
 pub fn body_share(report: &mut Report, nodespan: &Path, nginx: &Target, origin: &Target) {
     let mut shares = Vec::new();
-    for (name, verb, size, times) in [
-        ("1k", "kb", 1_u64 << 10, 100),
-        ("64k", "kb64", 1 << 16, 50),
-        ("10m", "big", 10 << 20, 3),
+    for (name, verb, size, times, text) in [
+        ("1k", "kb", 1_u64 << 10, 100, "b"),
+        ("64k", "kb64", 1 << 16, 50, "b"),
+        ("10m", "big", 10 << 20, 3, "b"),
+        // As much as can be that looks like the start of a message.
+        (
+            "10m-of-lines",
+            "big",
+            10 << 20,
+            3,
+            "GET /lines HTTP/1.1 200 he has.\n",
+        ),
     ] {
         report.check(&format!("body-share/{name}"), || {
             let before = bytes(nodespan)?;
@@ -125,7 +133,7 @@ pub fn body_share(report: &mut Report, nodespan: &Path, nginx: &Target, origin: 
             let back = Go::at(origin.addr(), format!("origin-body-{name}"));
             let mut down = Client::connect(go.addr)?;
             let mut up = Client::connect(back.addr)?;
-            let body = vec![b'b'; usize::try_from(size)?];
+            let body: Vec<u8> = text.bytes().cycle().take(usize::try_from(size)?).collect();
             for _ in 0..times {
                 let got = down.exchange("GET", &go.path(verb), "")?;
                 ensure!(got.length == size, "{} bytes of {verb}", got.length);

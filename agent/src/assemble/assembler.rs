@@ -104,15 +104,19 @@ impl Assembler {
             } else if connection.is_idle() {
                 if silent > limits.idle {
                     self.sink.counters.idle += 1;
-                    over.push(connection.socket);
+                    // An opaque one stays what it is: what follows a tunnel's
+                    // start is not looked at again.
+                    over.push((connection.socket, !connection.opaque));
                 }
             } else if silent > limits.silent {
-                over.push(connection.socket);
+                over.push((connection.socket, true));
             }
         }
-        for socket in over {
+        for (socket, renew) in over {
             // A pool may keep a connection for longer than it is remembered.
-            self.sink.command(Command::Renew { socket });
+            if renew {
+                self.sink.command(Command::Renew { socket });
+            }
             self.forget(socket, Cause::Broken(Failure::Expired), out);
         }
     }

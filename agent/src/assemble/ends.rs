@@ -198,7 +198,7 @@ impl Connection {
         }
         let call = partial.first.call;
         let (answers, _) = self.pairing.bind(call.exit, sink, out);
-        (answers != Answers::Nobody).then_some(Reply {
+        matches!(answers, Answers::Known(_) | Answers::Doubt).then_some(Reply {
             status,
             first_byte: match self.side {
                 Some(Side::Server) => call.entry,

@@ -46,7 +46,7 @@ impl Connection {
         let replies = quiet.then_some(self.stream(replies).unseen());
         self.pairing.before_request(hidden, replies, now, sink, out);
         if self.pairing.len() >= sink.options.limits.pipelined {
-            self.pairing.lose_all(now, sink, out);
+            self.pairing.make_room(now, sink, out);
         }
 
         let began = self.began(side, head, bytes, first, start, sink.serial());

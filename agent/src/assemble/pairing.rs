@@ -60,8 +60,15 @@ pub(super) struct Pairing {
     sliding: bool,
     /// It did when doubt arose.
     hopeless: bool,
+    /// What those ask for whose requests were given up for want of room: the
+    /// next responses are theirs.
+    owed: Option<Box<VecDeque<Asks>>>,
     rare: Option<Box<Rare>>,
 }
+
+/// Responses to requests that were given up are counted up to this; a client
+/// that asks for more without an answer is followed no further.
+const MAX_OWED: usize = 65_536;
 
 /// What is only needed in doubt.
 #[derive(Debug, Default)]
@@ -121,6 +128,8 @@ pub(super) enum Answers {
     Doubt,
     /// None that was seen.
     Nobody,
+    /// One that was seen and given up.
+    GivenUp,
 }
 
 impl Asks {
@@ -138,7 +147,7 @@ impl Asks {
 impl Pairing {
     /// What comes next if that is certain.
     pub(super) fn pace(&self) -> Pace {
-        let usual = self.rare.is_none() && !self.sliding && !self.hopeless;
+        let usual = self.rare.is_none() && self.owed.is_none() && !self.sliding && !self.hopeless;
         match (self.queue.front(), self.queue.len(), self.certain) {
             (None, 0, 0) if usual && self.unasked == 0 => Pace::Request,
             (Some(open), 1, 1) if usual && open.asks == Asks::Any => Pace::Response,
@@ -190,7 +199,7 @@ impl Pairing {
     /// Whether one request is open and the next response is its.
     #[inline(always)]
     pub(super) fn is_one_certain(&self) -> bool {
-        self.certain == 1 && self.queue.len() == 1 && !self.sliding
+        self.certain == 1 && self.queue.len() == 1 && !self.sliding && self.owed.is_none()
     }
 
     #[inline(always)]
@@ -282,6 +291,7 @@ impl Pairing {
     pub(super) fn early_fits(&self, reply: &Reply) -> bool {
         self.certain == 1
             && self.queue.len() == 1
+            && self.owed.is_none()
             && self
                 .queue
                 .front()
@@ -300,6 +310,10 @@ impl Pairing {
 
     /// Responses are missing before the one that begins now.
     pub(super) fn response_gap(&mut self, before: Hidden, sink: &mut Sink) {
+        if self.owed.take().is_some() {
+            // Nobody knows how many of them are still to come.
+            self.rare().hidden = true;
+        }
         if !self.queue.is_empty() {
             sink.counters.doubts += 1;
             self.certain = 0;
@@ -320,6 +334,9 @@ impl Pairing {
         sink: &mut Sink,
         out: &mut Vec<Output>,
     ) -> (Answers, Option<Asks>) {
+        if let Some(owed) = self.pay() {
+            return (Answers::GivenUp, Some(owed));
+        }
         let Some(front) = self.queue.front() else {
             return (Answers::Nobody, Some(Asks::Any));
         };
@@ -392,9 +409,11 @@ impl Pairing {
                 self.rare().kept.push(reply);
                 if self.rare().kept.len() > MAX_KEPT {
                     self.lose_all(reply.end, sink, out);
+                    // Responses to them may still come.
+                    self.rare().hidden = true;
                 }
             }
-            Answers::Doubt | Answers::Known(_) => {}
+            Answers::Doubt | Answers::Known(_) | Answers::GivenUp => {}
             Answers::Nobody if client && self.early_fits(&reply) => {
                 self.certain = 0;
                 self.answer_front(&reply, sink, out);
@@ -428,6 +447,9 @@ impl Pairing {
     /// The response to the oldest request was seen and its head was lost.
     pub(super) fn response_lost(&mut self, now: MonoNanos, sink: &mut Sink, out: &mut Vec<Output>) {
         self.answered_since = true;
+        if self.pay().is_some() {
+            return;
+        }
         if self.certain > 0
             && let Some(open) = self.queue.pop_front()
         {
@@ -459,6 +481,34 @@ impl Pairing {
         for (open, reply) in self.queue.drain(..).zip(replies) {
             answered(open, reply, sink, out);
         }
+    }
+
+    /// There is no room for another open request: all are given up, and their
+    /// responses will be nobody's else.
+    #[inline(never)]
+    pub(super) fn make_room(&mut self, now: MonoNanos, sink: &mut Sink, out: &mut Vec<Output>) {
+        let counted = !self.in_doubt() && !self.hopeless;
+        if counted {
+            let owed = self.owed.get_or_insert_default();
+            owed.extend(self.queue.iter().map(|open| open.asks));
+            self.hopeless = owed.len() > MAX_OWED;
+        }
+        self.lose_all(now, sink, out);
+        if !counted || self.hopeless {
+            self.owed = None;
+            self.rare().hidden = true;
+        }
+    }
+
+    /// What a response is to be framed like that answers what was given up.
+    #[inline(always)]
+    fn pay(&mut self) -> Option<Asks> {
+        let owed = self.owed.as_mut()?;
+        let asks = owed.pop_front();
+        if owed.is_empty() {
+            self.owed = None;
+        }
+        asks
     }
 
     /// Nobody can say what answers what.
@@ -494,6 +544,7 @@ impl Pairing {
             }
         }
         self.rare = None;
+        self.owed = None;
         self.give_up(failure, now, sink, out);
     }
 

@@ -158,6 +158,57 @@ fn bounds_hold() {
     assert_eq!(socket.counters().began, socket.counters().finished);
 }
 
+/// Requests that are given up for want of room keep their responses.
+#[test]
+fn responses_to_what_was_given_up_are_nobodys() {
+    let limits = Limits {
+        pipelined: 4,
+        ..Limits::default()
+    };
+    for (asks, answers) in [(In, Direction::Out), (Direction::Out, In)] {
+        let mut socket = Socket::with(Options {
+            limits,
+            ..Options::default()
+        });
+        // One of them has a response without the body that its head tells of.
+        socket.moves(asks, get("/0").replace("GET", "HEAD"));
+        for n in 1..10 {
+            socket.moves(asks, get(&format!("/{n}")));
+        }
+        assert_eq!(socket.counters().lost, 8);
+        socket.told();
+        socket.moves(answers, "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n");
+        for n in 1..10 {
+            socket.moves(answers, response(200 + n, usize::from(n)));
+        }
+        socket.moves(asks, get("/10"));
+        socket.moves(answers, response(210, 10));
+        let told = socket.told();
+        for its in ["GET /8 208 0>8", "GET /9 209 0>9", "GET /10 210 0>10"] {
+            assert!(told.contains(its), "{asks:?}: no {its} in {told}");
+        }
+        assert_eq!(socket.counters().responses_unasked, 0);
+        assert_eq!(socket.counters().lost, 8);
+    }
+}
+
+/// What is not HTTP any more is not looked at again because it was silent.
+#[test]
+fn a_tunnel_stays_one() {
+    let mut socket = Socket::new();
+    let connect = "CONNECT host:1 HTTP/1.1\r\nhost: host:1\r\n\r\n".to_owned();
+    socket
+        .recv(connect)
+        .send("HTTP/1.1 200 OK\r\n\r\n".to_owned());
+    assert!(socket.told().starts_with("CONNECT"));
+    let _ = socket.assembler.commands().count();
+    let idle = MonoNanos(socket.now + Limits::default().idle + 100);
+    socket.assembler.expire(idle, &mut socket.out);
+    assert_eq!(socket.assembler.connections(), 0);
+    let renewed = |command: &Command| matches!(command, Command::Renew { .. });
+    assert!(!socket.assembler.commands().any(|command| renewed(&command)));
+}
+
 #[test]
 fn state_expires() {
     let mut socket = Socket::new();
