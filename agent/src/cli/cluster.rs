@@ -53,6 +53,7 @@ impl Joined {
     pub(super) fn join(&mut self, loaded: &mut Loaded) {
         let generation = self.mirror.generation();
         loaded.directory = Some(generation.directory);
+        loaded.withheld = generation.withheld;
         self.of_cluster.clone_from(&generation.resources);
         loaded.resources = match (loaded.resources.take(), generation.resources) {
             (Some(files), Some(cluster)) => Some(self.both(files, cluster)),
@@ -226,6 +227,90 @@ mod tests {
         reloader.hand_over(&updates);
         assert!(!is_nothing(&taken.recv().unwrap().plan));
         drop((start, taken));
+        reloader.finish().await;
+    }
+
+    /// What a cluster that has this comes to, where `[tracing]` names a
+    /// backend: whether policies choose.
+    async fn policies_choose(change: impl FnOnce(&mut crate::kubernetes::Cluster)) -> bool {
+        let folder = files(&[(
+            "a.toml",
+            "[tracing]\nbackend = 'zipkin'\n[tracing.zipkin]\n",
+        )]);
+        let path = folder.path().join("a.toml");
+        let words = ["--config", path.to_str().unwrap()];
+        let mirror = Mirror::new(Options::default());
+        let cluster = Some(Arc::clone(&mirror));
+        let (mut reloader, start) = Reloader::start(
+            source(&words),
+            None,
+            cluster,
+            HashSet::default(),
+            &Ledger::new(),
+        )
+        .unwrap();
+        mirror.change(change);
+        assert!(matches!(reloader.take_cluster(), Outcome::Changed));
+        let plan = reloader.take().unwrap().plan;
+        let choose = is_nothing(&plan);
+        drop((start, plan));
+        reloader.finish().await;
+        choose
+    }
+
+    #[tokio::test]
+    async fn what_policies_want_is_never_everything_for_want_of_a_mesh() {
+        use crate::kubernetes::objects::{Mesh, TrafficTrace};
+        use crate::kubernetes::{Kind as Of, Missing};
+        // The kinds are there and nobody has made anything of them.
+        assert!(!policies_choose(settle).await);
+        // The last Mesh is deleted while policies remain.
+        let policy_alone = |cluster: &mut crate::kubernetes::Cluster| {
+            settle(cluster);
+            apply(cluster, policy("all", "zipkin"));
+        };
+        assert!(policies_choose(policy_alone).await);
+        // The role does not let them be read.
+        for kind in [Of::Mesh, Of::TrafficTrace] {
+            let forbidden = |cluster: &mut crate::kubernetes::Cluster| {
+                settle(cluster);
+                cluster.withdraw::<Mesh>();
+                cluster.withdraw::<TrafficTrace>();
+                cluster.refuse(kind, Missing::Forbidden);
+            };
+            assert!(policies_choose(forbidden).await, "{kind:?}");
+        }
+    }
+
+    /// Although no pod has changed.
+    #[tokio::test]
+    async fn what_is_forbidden_no_more_counts_at_once() {
+        use crate::kubernetes::objects::{Mesh, TrafficTrace};
+        use crate::kubernetes::{Kind as Of, Missing};
+        let mirror = Mirror::new(Options::default());
+        let cluster = Some(Arc::clone(&mirror));
+        let (mut reloader, start) = Reloader::start(
+            source(&[]),
+            None,
+            cluster,
+            HashSet::default(),
+            &Ledger::new(),
+        )
+        .unwrap();
+        mirror.change(|cluster| {
+            settle(cluster);
+            cluster.withdraw::<TrafficTrace>();
+            cluster.refuse(Of::TrafficTrace, Missing::Forbidden);
+        });
+        assert!(matches!(reloader.take_cluster(), Outcome::Changed));
+        assert!(is_nothing(&reloader.take().unwrap().plan));
+        mirror.change(|cluster| {
+            cluster.withdraw::<Mesh>();
+            crate::kubernetes::testing::list::<TrafficTrace>(cluster, &[]);
+        });
+        assert!(matches!(reloader.take_cluster(), Outcome::Changed));
+        assert!(!is_nothing(&reloader.take().unwrap().plan));
+        drop(start);
         reloader.finish().await;
     }
 

@@ -48,6 +48,8 @@ pub(super) struct Loaded {
     pub(super) resources: Option<Arc<Resources>>,
     /// What a cluster's API says; none where there is no cluster.
     pub(super) directory: Option<Arc<Directory>>,
+    /// The cluster may have meshes or policies that it does not tell of.
+    pub(super) withheld: bool,
     /// `[kubernetes] assumeHttp`
     pub(super) assume_http: bool,
     /// The files that they are from.
@@ -114,6 +116,7 @@ impl Source {
             settings,
             resources,
             directory: None,
+            withheld: false,
             files,
             reports,
         })

@@ -15,7 +15,7 @@ use crate::export::{BackendConfig, NameLimit, OpenError, Protocol, Queries, Word
 use crate::http::context::Order;
 use crate::identify::Naming;
 use crate::link::TraceWidth;
-use crate::policy::{BackendKind, EmptyPattern, Engine, TracingBackend, ZipkinApi};
+use crate::policy::{BackendKind, EmptyPattern, Engine, Resources, TracingBackend, ZipkinApi};
 use crate::sample::{Percentage, SamplerConfig};
 
 /// Why nothing is run.
@@ -102,12 +102,17 @@ pub(super) fn plan(
         assume_http: loaded.assume_http,
     };
     // Before a cluster has said which policies there are, nothing is traced:
-    // it might go where nobody wants it.
-    let is_open = loaded.directory.as_ref().is_some_and(|all| !all.synced);
+    // it might go where nobody wants it. Nor where it may have some that it does
+    // not tell of.
+    let is_open = loaded.directory.as_ref().is_some_and(|all| !all.synced) || loaded.withheld;
     let nothing = is_open.then(Arc::default);
-    // Resources without a Mesh say nothing about where spans go.
+    // Dataplanes alone say nothing about where spans go; a policy whose Mesh is
+    // gone says that not everything goes anywhere.
+    let has_rules = |all: &Resources| {
+        all.meshes().next().is_some() || all.all_traffic_traces().next().is_some()
+    };
     let resources = loaded.resources.as_ref().or(nothing.as_ref());
-    let Some(resources) = resources.filter(|all| is_open || all.meshes().next().is_some()) else {
+    let Some(resources) = resources.filter(|all| is_open || has_rules(all)) else {
         let wanted: Vec<_> = single(settings).into_iter().collect();
         let change = backends.change(&wanted)?;
         let shares = wanted

@@ -224,6 +224,7 @@ impl Reloader {
     /// Puts a configuration in force, if it is another.
     fn adopt(&mut self, loaded: Loaded) -> Result<bool, PlanError> {
         let same_resources = loaded.resources == self.current.resources
+            && loaded.withheld == self.current.withheld
             && same(&loaded.directory, &self.current.directory);
         if same_resources && loaded.settings == self.current.settings {
             return Ok(false);

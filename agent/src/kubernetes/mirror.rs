@@ -7,7 +7,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use serde_json::{Value, json};
 use tokio::sync::watch;
 
-use super::cluster::{Cluster, Event, Generation, Kept, Notice, Options};
+use super::cluster::{Cluster, Event, Generation, Kept, Missing, Notice, Options};
 use super::failure::Failure;
 use super::kind::Kind;
 use super::notices::{Outcome, Sent};
@@ -189,10 +189,10 @@ impl Mirror {
                 if is_synced {
                     state.cluster.withdraw::<K>();
                 } else {
-                    state.cluster.refuse(kind);
+                    state.cluster.refuse(kind, Missing::Absent);
                 }
             }
-            Failure::Forbidden if !is_synced => state.cluster.refuse(kind),
+            Failure::Forbidden if !is_synced => state.cluster.refuse(kind, Missing::Forbidden),
             _ => {}
         }
         drop(state);
@@ -381,10 +381,16 @@ fn complain(kind: Kind, failure: Failure, said: &str, is_synced: bool) {
             "the API has no {plural} of kuma.io; it is asked again now and then \
              (`nodespan install crds` has them)"
         ),
-        Failure::Forbidden => tracing::error!(
-            "the API does not let {plural} be listed and watched, {known}: {said}; the \
-             ClusterRole of `nodespan install agent` allows it"
-        ),
+        Failure::Forbidden => {
+            let nothing = match kind.is_optional() && !is_synced {
+                true => ", so nothing is traced but what policies of files select",
+                false => "",
+            };
+            tracing::error!(
+                "the API does not let {plural} be listed and watched, {known}{nothing}: {said}; \
+                 the ClusterRole of `nodespan install agent` allows it"
+            );
+        }
         Failure::Expired => {
             tracing::info!("{plural} are listed anew: {said}");
         }

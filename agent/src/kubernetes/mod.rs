@@ -18,7 +18,7 @@ pub mod objects;
 pub(crate) mod testing;
 mod watch;
 
-pub use cluster::{Cluster, Event, Generation, Kept, Notice, Options, Refusal};
+pub use cluster::{Cluster, Event, Generation, Kept, Missing, Notice, Options, Refusal};
 pub use failure::Failure;
 pub use kind::{Kind, RULES, Rule};
 pub use mirror::Mirror;

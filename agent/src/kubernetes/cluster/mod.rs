@@ -88,8 +88,17 @@ struct KindState {
     round: Round,
     /// A complete list has come.
     is_synced: bool,
-    /// The API has said that there is none, or that it will not tell.
-    is_refused: bool,
+    /// Why there is no list of it.
+    missing: Option<Missing>,
+}
+
+/// Why the API lists nothing of a kind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Missing {
+    /// There is no such kind.
+    Absent,
+    /// It will not tell: there may be objects of it.
+    Forbidden,
 }
 
 /// What is known at one time.
@@ -101,6 +110,9 @@ pub struct Generation {
     pub directory: Arc<Directory>,
     /// Meshes and policies; None if the cluster has neither kind.
     pub resources: Option<Arc<Resources>>,
+    /// There may be meshes or policies that the API does not tell of. Then what
+    /// they want is not known, least of all that everything be traced.
+    pub withheld: bool,
 }
 
 impl Cluster {
@@ -128,7 +140,7 @@ impl Cluster {
             Event::InitDone => {
                 let state = self.kind_mut(K::KIND);
                 state.is_synced = true;
-                state.is_refused = false;
+                state.missing = None;
                 let round = state.round;
                 K::forget_others(self, round);
                 self.intern.sweep();
@@ -138,8 +150,8 @@ impl Cluster {
 
     /// The API will not list a kind, or does not have it. What was known of it
     /// stays.
-    pub fn refuse(&mut self, kind: Kind) {
-        self.kind_mut(kind).is_refused = true;
+    pub fn refuse(&mut self, kind: Kind, why: Missing) {
+        self.kind_mut(kind).missing = Some(why);
     }
 
     /// The API no longer has a kind, and so none of its objects.
@@ -148,7 +160,7 @@ impl Cluster {
         self.apply(Event::<K>::InitDone);
         let state = self.kind_mut(K::KIND);
         state.is_synced = false;
-        state.is_refused = true;
+        state.missing = Some(Missing::Absent);
     }
 
     /// Whether a complete list of a kind has come.
@@ -161,7 +173,7 @@ impl Cluster {
     /// listed.
     #[must_use]
     pub fn is_settled(&self) -> bool {
-        let settled = |state: &KindState| state.is_synced || state.is_refused;
+        let settled = |state: &KindState| state.is_synced || state.missing.is_some();
         self.kinds.iter().all(settled) && self.kind(Kind::Pod).is_synced
     }
 
@@ -174,11 +186,16 @@ impl Cluster {
         if !self.directory.synced {
             Arc::make_mut(&mut self.directory).synced = true;
         }
-        let exists = |kind| self.kind(kind).is_synced;
-        let has_policies = exists(Kind::Mesh) || exists(Kind::TrafficTrace);
+        let of_kuma = [Kind::Mesh, Kind::TrafficTrace].map(|kind| self.kind(kind));
+        // What has been listed stays known when it is forbidden later.
+        let is_withheld =
+            |kind: &KindState| !kind.is_synced && kind.missing == Some(Missing::Forbidden);
+        let withheld = of_kuma.iter().any(is_withheld);
+        let has_policies = withheld || of_kuma.iter().any(|kind| kind.is_synced);
         let generation = Generation {
             directory: Arc::clone(&self.directory),
             resources: has_policies.then(|| self.policies.resources()),
+            withheld,
         };
         for uid in std::mem::take(&mut self.leaving) {
             self.forget_pod(&uid);

@@ -52,26 +52,64 @@ fn nothing_is_told_before_all_kinds_are_known() {
     list::<Namespace>(&mut cluster, &[]);
     list::<Node>(&mut cluster, &[]);
     list::<EndpointSlice>(&mut cluster, &[]);
-    cluster.refuse(Kind::Mesh);
+    cluster.refuse(Kind::Mesh, Missing::Absent);
     assert!(!cluster.is_settled());
     assert!(cluster.generation().directory.pods().next().is_none());
     assert!(!cluster.generation().directory.synced);
-    cluster.refuse(Kind::TrafficTrace);
+    cluster.refuse(Kind::TrafficTrace, Missing::Absent);
     list::<Service>(&mut cluster, &[service("p", json!([{"port": 80}]))]);
     assert!(cluster.is_settled());
     let generation = cluster.generation();
     assert!(generation.directory.synced);
     // Neither of Kuma's kinds exists.
-    assert!(generation.resources.is_none());
+    assert!(generation.resources.is_none() && !generation.withheld);
     let pod = known(&mut cluster, "p").unwrap();
     let service = pod.dataplane.as_ref().unwrap().service().unwrap();
     assert_eq!(&**service, "p_demo_svc_80");
     // Without pods nothing is known, whatever else is.
     let mut cluster = Cluster::new(Options::default());
     for kind in Kind::ALL {
-        cluster.refuse(kind);
+        cluster.refuse(kind, Missing::Forbidden);
     }
     assert!(!cluster.is_settled());
+}
+
+#[test]
+fn what_the_api_does_not_tell_is_not_what_is_not_there() {
+    use Missing::{Absent, Forbidden};
+    for (of_mesh, of_trace, withheld, has_resources) in [
+        (Some(Absent), Some(Absent), false, false),
+        (Some(Forbidden), Some(Absent), true, true),
+        (Some(Absent), Some(Forbidden), true, true),
+        (Some(Forbidden), Some(Forbidden), true, true),
+        (None, Some(Forbidden), true, true),
+        (Some(Forbidden), None, true, true),
+        (None, None, false, true),
+    ] {
+        let mut cluster = Cluster::new(Options::default());
+        list::<Pod>(&mut cluster, &[]);
+        for kind in [Kind::Service, Kind::EndpointSlice, Kind::Namespace] {
+            cluster.refuse(kind, Forbidden);
+        }
+        cluster.refuse(Kind::Node, Forbidden);
+        match of_mesh {
+            Some(why) => cluster.refuse(Kind::Mesh, why),
+            None => list::<crate::kubernetes::objects::Mesh>(&mut cluster, &[]),
+        }
+        match of_trace {
+            Some(why) => cluster.refuse(Kind::TrafficTrace, why),
+            None => list::<TrafficTrace>(&mut cluster, &[]),
+        }
+        let generation = cluster.generation();
+        let got = (generation.withheld, generation.resources.is_some());
+        assert_eq!(got, (withheld, has_resources), "{of_mesh:?} {of_trace:?}");
+        // Once it is told, and whatever is forbidden then.
+        list::<crate::kubernetes::objects::Mesh>(&mut cluster, &[]);
+        list::<TrafficTrace>(&mut cluster, &[]);
+        assert!(!cluster.generation().withheld);
+        cluster.refuse(Kind::TrafficTrace, Forbidden);
+        assert!(!cluster.generation().withheld);
+    }
 }
 
 #[test]

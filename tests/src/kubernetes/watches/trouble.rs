@@ -115,22 +115,24 @@ impl Scene<'_> {
         Ok(Verdict::Passed)
     }
 
-    /// A kind that is not allowed stops no other, and counts from when it is.
+    /// A kind that is not allowed stops no other, and counts from when it is; of
+    /// policies that are not shown nobody takes it that there are none.
     pub(super) fn denied(&self) -> Result<Verdict> {
         self.cluster.namespace(self.out, NAMESPACE)?;
         let pod = self.pod("denied", "web", "10.50.0.5")?;
         self.service("denied", "web")?;
-        let role = |resources: Value| {
+        let role = |resources: Value, of_kuma: Value| {
             json!({
                 "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole",
                 "metadata": {"name": "watched-some"},
                 "rules": [
                     {"apiGroups": [""], "resources": resources, "verbs": ["list", "watch"]},
-                    {"apiGroups": ["kuma.io"], "resources": ["meshes"], "verbs": ["list", "watch"]},
+                    {"apiGroups": ["kuma.io"], "resources": of_kuma, "verbs": ["list", "watch"]},
                 ],
             })
         };
-        self.apply(&role(json!(["pods", "namespaces"])))?;
+        let meshes = || json!(["meshes"]);
+        self.apply(&role(json!(["pods", "namespaces"]), meshes()))?;
         self.apply(&json!({
             "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRoleBinding",
             "metadata": {"name": "watched-some"},
@@ -156,12 +158,21 @@ impl Scene<'_> {
         for kind in [Kind::Pod, Kind::Namespace, Kind::Mesh] {
             ensure!(watcher.metric("kubernetes_synced", &[kind.plural()])? == 1);
         }
-        self.apply(&role(json!(["pods", "namespaces", "services"])))?;
+        let generation = watcher.mirror.generation();
+        ensure!(
+            generation.withheld && generation.resources.is_some(),
+            "policies may be there and count as none"
+        );
+        let both = json!(["meshes", "traffictraces"]);
+        self.apply(&role(json!(["pods", "namespaces", "services"]), both))?;
+        watcher.until("policies are known once they are allowed", |watcher| {
+            !watcher.mirror.generation().withheld
+        })?;
         watcher.until("Services are known once they are allowed", |watcher| {
             watcher.service(&pod).as_deref() == Some("denied_watched_svc_80")
         })?;
         // What is taken away is still known.
-        self.apply(&role(json!(["pods", "namespaces"])))?;
+        self.apply(&role(json!(["pods", "namespaces"]), meshes()))?;
         self.delete("pod/denied")?;
         watcher.until("pods go on", |watcher| watcher.pod(&pod).is_none())?;
         ensure!(watcher.metric("kubernetes_objects", &[Kind::Service.plural()])? > 0);
