@@ -89,8 +89,8 @@ impl Reloader {
         own: HashSet<IpAddr>,
         ledger: &Arc<Ledger>,
     ) -> Result<(Self, Start), PlanError> {
-        if let Some(store) = &store {
-            source.add_resources(store.folder().to_owned());
+        if let Some(folder) = store.as_ref().and_then(|store| store.folder()) {
+            source.add_resources(folder.to_owned());
         }
         // Before it is read, so that no change falls between.
         let watch = Watch::new(source.paths());

@@ -46,7 +46,9 @@ pub(super) fn run(args: &RunArgs) -> Result<(), RunError> {
     };
     // What is wrong with the configuration is said before the kernel is asked.
     let first = source.load()?.settings;
-    let store = api::store(&first.admin)?;
+    // Where a cluster is asked `kubectl` changes things, and the root may be
+    // read-only.
+    let store = api::store(&first.admin, first.kubernetes.enabled)?;
     let (mut live, control, gauges, report) = Live::start(&live_options(args.probes))?;
     let ledger = Ledger::new();
     let view = View::new(Arc::clone(&ledger));

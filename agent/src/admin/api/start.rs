@@ -19,7 +19,8 @@ pub struct Running {
 }
 
 /// Opens the store of `[admin] stateFolder` if `[admin] api` is on; else there
-/// is none, and the folder is not looked at. Comes before resources are loaded:
+/// is none, and the folder is not looked at. Neither is it where nothing can be
+/// changed (`read_only`). Comes before resources are loaded:
 ///
 /// - [`Store::folder`] is one more path of [`crate::config::resources::load`];
 /// - after each load [`Store::set_files`] gets `Loaded::files`;
@@ -27,8 +28,9 @@ pub struct Running {
 ///
 /// # Errors
 /// The folder cannot be used, or another agent has it.
-pub fn store(admin: &Admin) -> Result<Option<Arc<Store>>, StoreError> {
+pub fn store(admin: &Admin, read_only: bool) -> Result<Option<Arc<Store>>, StoreError> {
     match admin.api {
+        Some(_) if read_only => Ok(Some(Arc::new(Store::without_folder()))),
         Some(_) => Store::open(&admin.state_folder).map(Arc::new).map(Some),
         None => Ok(None),
     }

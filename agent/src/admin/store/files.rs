@@ -41,6 +41,9 @@ pub enum StoreError {
     /// Another process has it.
     #[error("the folder {} is in use by another nodespan", .0.display())]
     InUse(PathBuf),
+    /// The store only shows what others have.
+    #[error("nothing is kept here: the store has no folder")]
+    NoFolder,
     /// A file does not say what was written.
     #[error("the stored resource {} is damaged: {reason}", path.display())]
     Damaged {

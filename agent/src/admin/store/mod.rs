@@ -51,7 +51,8 @@ const NOT_KEPT: [&str; 5] = [
 /// The resources, and those of other sources. Share it.
 #[derive(Debug)]
 pub struct Store {
-    folder: Folder,
+    /// None where nothing is ever put.
+    folder: Option<Folder>,
     state: Mutex<State>,
     changes: watch::Sender<u64>,
 }
@@ -164,16 +165,28 @@ impl Store {
             state.stored.insert(key, Arc::new(item));
         }
         Ok(Self {
-            folder,
+            folder: Some(folder),
             state: Mutex::new(state),
             changes: watch::Sender::new(0),
         })
     }
 
-    /// The folder: a path for [`crate::config::resources::load`].
+    /// A store that only shows what others have: nothing can be put, and no
+    /// folder is made, of which a read-only root has none.
     #[must_use]
-    pub fn folder(&self) -> &Path {
-        self.folder.path()
+    pub fn without_folder() -> Self {
+        Self {
+            folder: None,
+            state: Mutex::default(),
+            changes: watch::Sender::new(0),
+        }
+    }
+
+    /// The folder, if there is one: a path for
+    /// [`crate::config::resources::load`].
+    #[must_use]
+    pub fn folder(&self) -> Option<&Path> {
+        self.folder.as_ref().map(Folder::path)
     }
 
     /// Tells each time when the folder has changed. The value only counts.
@@ -191,7 +204,8 @@ impl Store {
         let mut others = Items::new();
         for file in files {
             let path = file.as_ref();
-            if self.folder.has(path, &own) {
+            let folder = self.folder.as_ref();
+            if folder.is_some_and(|folder| folder.has(path, &own)) {
                 continue;
             }
             let Ok(text) = files::text(path) else {
@@ -259,6 +273,7 @@ impl Store {
         mut value: Map<String, Value>,
         now: OffsetDateTime,
     ) -> Result<Put, Refusal> {
+        let folder = self.folder.as_ref().ok_or(StoreError::NoFolder)?;
         let mut state = self.state();
         if let Some(file) = state.others.get(key).and_then(|item| item.file.clone()) {
             return Err(Refusal::InFile(file));
@@ -289,7 +304,7 @@ impl Store {
             [resource] if !parsed.report.has_errors() && resource.key() == *key => resource.clone(),
             _ => return Err(Refusal::Invalid(parsed.report.findings)),
         };
-        self.folder.write(&file_name(key), &text)?;
+        folder.write(&file_name(key), &text)?;
         let item = Item {
             value,
             resource,
@@ -324,6 +339,7 @@ impl Store {
         if all.any(|other| of_mesh(&other) && other.kind == Kind::Dataplane) {
             return Err(Refusal::Attached);
         }
+        let folder = self.folder.as_ref().ok_or(StoreError::NoFolder)?;
         // The mesh last: no policy is ever without its mesh.
         let policies = state.stored.keys().filter(of_mesh);
         let policies = policies.filter(|other| other.kind == Kind::TrafficTrace);
@@ -331,7 +347,7 @@ impl Store {
         going.push(key.clone());
         let mut outcome = Ok(());
         for key in &going {
-            outcome = self.folder.remove(&file_name(key));
+            outcome = folder.remove(&file_name(key));
             if outcome.is_err() {
                 break;
             }

@@ -115,7 +115,8 @@ fn the_folder_is_a_path_for_load_and_says_what_the_store_says() {
     ] {
         put(&store, resource, 10);
     }
-    let loaded = resources::load(&[store.folder()]).unwrap_or_else(|error| panic!("{error}"));
+    let loaded =
+        resources::load(&[store.folder().unwrap()]).unwrap_or_else(|error| panic!("{error}"));
     assert_eq!(*loaded.resources, store.resources());
     assert_eq!(loaded.resources.len(), 3);
     assert_eq!(loaded.files.len(), 3);
@@ -205,7 +206,7 @@ fn what_a_file_defines_is_shown_and_not_changed() {
     let file = given.path().join("mesh.yaml");
     fs::write(&file, "type: Mesh\nname: default\nmetrics: {x: 1}\n---\ntype: TrafficTrace\nname: all\nmesh: default\nselectors: [{match: {a: b}}]\n").unwrap();
     let store = open(&folder);
-    let paths = [file.as_path(), store.folder()];
+    let paths = [file.as_path(), store.folder().unwrap()];
     store.set_files(&resources::load(&paths).unwrap().files);
     // A mesh of a file is a mesh, also for what is put.
     put(&store, trace("default", "mine", "z"), 10);
@@ -230,7 +231,7 @@ fn what_a_file_defines_is_shown_and_not_changed() {
     // What is the store's own stays so, though `load` reads it.
     store.delete(&trace("default", "mine", "z").0).unwrap();
     fs::remove_file(&file).unwrap();
-    store.set_files(&resources::load(&[store.folder()]).unwrap().files);
+    store.set_files(&resources::load(&[store.folder().unwrap()]).unwrap().files);
     assert!(store.resources().is_empty());
 }
 
@@ -334,7 +335,7 @@ fn leftovers_are_removed_and_other_files_left_alone() {
     let store = open(&folder);
     assert!(!folder.path().join(".mesh_x.json.tmp").exists());
     assert!(store.resources().is_empty());
-    store.set_files(&resources::load(&[store.folder()]).unwrap().files);
+    store.set_files(&resources::load(&[store.folder().unwrap()]).unwrap().files);
     let refusal = store.delete(&mesh("mine").0).unwrap_err();
     assert!(refusal.to_string().contains("mine.json"), "{refusal}");
     assert!(folder.path().join("notes.txt").exists());
@@ -419,7 +420,7 @@ proptest! {
                     store = open(&folder);
                 }
             }
-            let loaded = resources::load(&[store.folder()]).unwrap();
+            let loaded = resources::load(&[store.folder().unwrap()]).unwrap();
             prop_assert_eq!(&*loaded.resources, &store.resources());
             let found: BTreeMap<_, _> = loaded
                 .resources

@@ -94,7 +94,7 @@ fn what_the_api_does_not_tell_is_not_what_is_not_there() {
         cluster.refuse(Kind::Node, Forbidden);
         match of_mesh {
             Some(why) => cluster.refuse(Kind::Mesh, why),
-            None => list::<crate::kubernetes::objects::Mesh>(&mut cluster, &[]),
+            None => list::<objects::Mesh>(&mut cluster, &[]),
         }
         match of_trace {
             Some(why) => cluster.refuse(Kind::TrafficTrace, why),
@@ -104,7 +104,7 @@ fn what_the_api_does_not_tell_is_not_what_is_not_there() {
         let got = (generation.withheld, generation.resources.is_some());
         assert_eq!(got, (withheld, has_resources), "{of_mesh:?} {of_trace:?}");
         // Once it is told, and whatever is forbidden then.
-        list::<crate::kubernetes::objects::Mesh>(&mut cluster, &[]);
+        list::<objects::Mesh>(&mut cluster, &[]);
         list::<TrafficTrace>(&mut cluster, &[]);
         assert!(!cluster.generation().withheld);
         cluster.refuse(Kind::TrafficTrace, Forbidden);

@@ -283,7 +283,7 @@ proptest! {
                 prop_assert_eq!(item, applied);
             }
             let store = &agent.api.store;
-            let loaded = resources::load(&[store.folder()]);
+            let loaded = resources::load(&[store.folder().unwrap()]);
             let loaded = loaded.unwrap_or_else(|refused| panic!("{refused}"));
             prop_assert_eq!(&*loaded.resources, &store.resources());
         }

@@ -177,6 +177,40 @@ async fn a_body_that_does_not_come_is_not_waited_for() {
 }
 
 /// As `nodespan run` does it: load, answer, load again when told.
+/// As in a pod whose root is read-only.
+#[tokio::test]
+async fn where_nothing_can_be_changed_no_folder_is_made() {
+    let folder = tempfile::tempdir().unwrap();
+    // No folder can be made below a file, whoever asks.
+    let file = folder.path().join("file");
+    std::fs::write(&file, "").unwrap();
+    let settings = crate::config::Admin {
+        state_folder: file.join("resources"),
+        api: Some("127.0.0.1:0".parse().unwrap()),
+        ..Default::default()
+    };
+    assert!(crate::admin::api::store(&settings, false).is_err());
+    let store = crate::admin::api::store(&settings, true).unwrap().unwrap();
+    assert!(store.folder().is_none());
+    let shown = "{type: Mesh, name: default}".to_owned();
+    store.set_cluster(&[shown]);
+    let why = Some(crate::admin::api::KUBERNETES_IS_READ_ONLY);
+    let started = crate::admin::api::start(&settings, Arc::clone(&store), why).await;
+    let running = started.unwrap().unwrap();
+    let client = Client::new(&running.address.to_string(), None);
+    assert_eq!(client.list(Kind::Mesh, None).await.unwrap().len(), 1);
+    let key = key(Kind::Mesh, "default", "default");
+    assert!(client.put(&key, object(&mesh("default"))).await.is_err());
+    // Whoever does not ask the API is told, too.
+    let put = store.put(
+        &key,
+        object(&mesh("default")).clone(),
+        time::OffsetDateTime::UNIX_EPOCH,
+    );
+    assert!(put.unwrap_err().to_string().contains("no folder"));
+    running.task.abort();
+}
+
 #[tokio::test]
 async fn what_is_applied_is_loaded_when_the_store_tells() {
     let folder = tempfile::tempdir().unwrap();
@@ -186,17 +220,21 @@ async fn what_is_applied_is_loaded_when_the_store_tells() {
         state_folder: folder.path().join("a/b"),
         ..Default::default()
     };
-    assert!(crate::admin::api::store(&settings).unwrap().is_none());
+    assert!(
+        crate::admin::api::store(&settings, false)
+            .unwrap()
+            .is_none()
+    );
     assert!(!settings.state_folder.exists());
     settings.api = Some("127.0.0.1:0".parse().unwrap());
-    let store = crate::admin::api::store(&settings).unwrap().unwrap();
-    let mode = std::fs::metadata(store.folder())
+    let store = crate::admin::api::store(&settings, false).unwrap().unwrap();
+    let mode = std::fs::metadata(store.folder().unwrap())
         .unwrap()
         .permissions()
         .mode();
     assert_eq!(mode & 0o777, 0o700);
     let load = || {
-        let loaded = resources::load(&[given.as_path(), store.folder()]).unwrap();
+        let loaded = resources::load(&[given.as_path(), store.folder().unwrap()]).unwrap();
         store.set_files(&loaded.files);
         loaded.resources.len()
     };
