@@ -235,7 +235,7 @@ impl Decider {
                     && plan
                         .directory
                         .as_ref()
-                        .is_some_and(|all| pods::is_pod(all, began)),
+                        .is_some_and(|all| pods::is_pod(all, known, began)),
                 ..Chosen::one(known, route)
             },
             Destinations::Policies(policies) => match &known.origin {

@@ -265,6 +265,19 @@ fn what_a_pod_serves() {
             STRANGER,
             ok("web_shop_svc_80", MAIN, false),
         ),
+        // A container calls another of its pod.
+        (
+            "web-1",
+            "127.0.0.1:8080",
+            "127.0.0.1:4000",
+            ok("web_shop_svc_80", MAIN, true),
+        ),
+        (
+            "two-1",
+            "[::1]:80",
+            "[::1]:4000",
+            ok("a_shop_svc_80", MAIN, false),
+        ),
         ("web-1", "10.0.0.1:9090", STRANGER, Err((NotHttp, false))),
         ("web-1", "10.0.0.1:7777", STRANGER, Err((NoInbound, false))),
         // Callers: one of the same backend, of another, of none; of another
@@ -385,6 +398,12 @@ fn what_a_pod_calls() {
         ("web-1", "10.0.1.6:80", Err((UnknownDestination, false))),
         ("web-1", "192.0.2.10:9100", web.clone()),
         ("web-1", "198.51.100.1:80", Err((UnknownDestination, false))),
+        // Over loopback: another container of the pod, or of its node.
+        ("web-1", "127.0.0.1:8080", web.clone()),
+        ("web-1", "[::ffff:127.0.0.1]:8080", web.clone()),
+        ("web-1", "127.0.0.1:9090", Err((NotHttp, false))),
+        ("web-1", "127.0.0.1:80", Err((UnknownDestination, false))),
+        ("nobody-1", "127.0.0.1:80", Err((NoPolicy, true))),
         // An address of IPv4 in one of IPv6.
         ("web-1", "[::ffff:10.96.0.1]:80", web),
         ("nobody-1", "10.96.0.1:80", Err((NoPolicy, true))),
@@ -459,6 +478,7 @@ fn without_policies_other_pods_are_observed() {
         (false, "10.0.1.2:4000", true),
         (false, STRANGER, false),
         (false, "192.0.2.10:4000", false),
+        (false, "127.0.0.1:4000", true),
         // Which pods other nodes' agents leave out is not known here.
         (true, "10.0.1.2:4000", false),
     ] {

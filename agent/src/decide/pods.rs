@@ -10,7 +10,7 @@ use super::decider::{NotTraced, destination, route};
 use super::members::Members;
 use super::plan::{Plan, Policies, Selected};
 use crate::assemble::Began;
-use crate::identify::{Directory, Known, Peer, Pod};
+use crate::identify::{Directory, Known, Origin, Peer, Pod};
 use crate::ledger::NotSelected;
 use crate::policy::{Dataplane, Protocol};
 use crate::units::Side;
@@ -52,13 +52,18 @@ pub(super) fn of_pod(
     };
     let observed = began.side == Side::Server
         && is_certain()
-        && caller(members, plan, policies, began).is_some_and(|caller| {
-            caller.dataplane.mesh == selected.dataplane.mesh
-                && caller
-                    .route
-                    .as_ref()
-                    .is_some_and(|of| of.backend == route.backend)
-        });
+        && match is_over_loopback(began) {
+            // What calls within a pod is the pod, unless the network is its
+            // node's. (Or `kubectl port-forward`, which cannot be told from it.)
+            true => !pod.host_network,
+            false => caller(members, plan, policies, began).is_some_and(|caller| {
+                caller.dataplane.mesh == selected.dataplane.mesh
+                    && caller
+                        .route
+                        .as_ref()
+                        .is_some_and(|of| of.backend == route.backend)
+            }),
+        };
     Ok((selected, observed))
 }
 
@@ -101,11 +106,22 @@ fn protocols_at(dataplane: &Dataplane, port: u16) -> impl Iterator<Item = Protoc
         .map(|(_, inbound)| inbound.protocol)
 }
 
-/// The protocol of what was called: a Service by its cluster IP, else a pod,
-/// else what Dataplanes that are no pods' say.
+/// Whether it does not leave the network of its pod, or node.
+fn is_over_loopback(began: &Began) -> bool {
+    let ip = began.peer.map(|peer| peer.ip.to_canonical());
+    ip.is_some_and(|ip| ip.is_loopback())
+}
+
+/// The protocol of what was called: over loopback the pod itself, a Service by
+/// its cluster IP, else a pod, else what Dataplanes that are no pods' say.
 fn called(plan: &Plan, policies: &Policies, caller: &Selected, began: &Began) -> Option<Protocol> {
     let peer = began.peer?;
     let mesh = &caller.dataplane.mesh;
+    if is_over_loopback(began)
+        && let Some(protocol) = protocol_at(&caller.dataplane, peer.port)
+    {
+        return Some(protocol);
+    }
     if let Some(directory) = &plan.directory {
         // A mesh ends at its border.
         if let Some(service) = directory.service((peer.ip, peer.port).into()) {
@@ -140,8 +156,11 @@ fn caller<'a>(
 }
 
 /// Where there are no policies: whether a caller's half is reported, which it
-/// is if it is a pod with an address of its own.
-pub(super) fn is_pod(directory: &Directory, began: &Began) -> bool {
+/// is if it is a pod with an address of its own, this one or another.
+pub(super) fn is_pod(directory: &Directory, known: &Known, began: &Began) -> bool {
+    if is_over_loopback(began) {
+        return matches!(&known.origin, Origin::Pod { pod, .. } if !pod.host_network);
+    }
     let peer = began.peer.and_then(|peer| directory.peer(peer.ip));
     matches!(peer, Some(Peer::Pod(_)))
 }
