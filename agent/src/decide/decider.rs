@@ -135,16 +135,15 @@ impl Decider {
         if let OwnerVerdict::Ignore(_) = plan.selection.owner(known) {
             return known.origin != Origin::Gone;
         }
-        let (Destinations::Policies(policies), Origin::Pod { pod, .. }) =
-            (&plan.destinations, &known.origin)
-        else {
+        let Origin::Pod { pod, .. } = &known.origin else {
             return false;
         };
-        let selected = pods::selected(members, policies, known, pod);
-        let not = selected
-            .and_then(|selected| route(&selected).map(drop))
-            .err();
-        not.is_some_and(|not| not.forever)
+        let found = match &plan.destinations {
+            Destinations::One(_) => pods::member(pod).map(drop),
+            Destinations::Policies(policies) => pods::selected(members, policies, known, pod)
+                .and_then(|selected| route(&selected).map(drop)),
+        };
+        found.is_err_and(|not| not.forever)
     }
 
     /// The plan it decides by.
@@ -225,6 +224,9 @@ impl Decider {
                 Origin::Gone => NotTraced::once(reason),
                 _ => NotTraced::forever(reason),
             });
+        }
+        if let Origin::Pod { pod, .. } = &known.origin {
+            pods::member(pod)?;
         }
         let mut chosen = match &plan.destinations {
             Destinations::One(route) => Chosen {

@@ -479,6 +479,8 @@ fn without_policies_other_pods_are_observed() {
         (false, STRANGER, false),
         (false, "192.0.2.10:4000", false),
         (false, "127.0.0.1:4000", true),
+        // One that is ignored reports nothing.
+        (false, "10.0.1.7:4000", false),
         // Which pods other nodes' agents leave out is not known here.
         (true, "10.0.1.2:4000", false),
     ] {
@@ -494,6 +496,20 @@ fn without_policies_other_pods_are_observed() {
         let got = cluster.choose("web-1", Side::Server, "10.0.0.1:1234", peer);
         assert_eq!(got, ok("web_shop_svc_80", Backend(0), observed), "{peer}");
     }
+}
+
+#[test]
+fn without_policies_who_wants_to_be_ignored_is() {
+    let mut cluster = Cluster::new(|plan| plan.destinations = Destinations::One(Route::default()));
+    for (side, peer) in [(Side::Server, STRANGER), (Side::Client, "10.96.0.1:80")] {
+        let got = cluster.choose("ignored-1", side, "10.0.1.7:80", peer);
+        assert_eq!(got, Err((NotSelected::NoDataplane, true)));
+        // One that no policy selects is traced where there are none.
+        let got = cluster.choose("nobody-1", side, "10.0.1.4:80", peer);
+        assert_eq!(got, ok("nobody_shop_svc_80", Backend(0), false));
+    }
+    let (ignored, nobody) = (cluster.pod("ignored-1"), cluster.pod("nobody-1"));
+    assert!(cluster.decider.ignores(&ignored) && !cluster.decider.ignores(&nobody));
 }
 
 #[test]

@@ -74,10 +74,15 @@ pub(super) fn selected(
     known: &Known,
     pod: &Pod,
 ) -> Result<Arc<Selected>, NotTraced> {
-    // `kuma.io/ignore`, or it is in no mesh.
+    Ok(members.of_pod(policies, known.key, member(pod)?))
+}
+
+/// What Kuma would make of a pod, if that is anything: with `kuma.io/ignore`, or
+/// where injection is refused, it is in no mesh, and not traced whether there
+/// are meshes or not.
+pub(super) fn member(pod: &Pod) -> Result<&Arc<Dataplane>, NotTraced> {
     let dataplane = pod.dataplane.as_ref();
-    let dataplane = dataplane.ok_or(NotTraced::forever(NotSelected::NoDataplane))?;
-    Ok(members.of_pod(policies, known.key, dataplane))
+    dataplane.ok_or(NotTraced::forever(NotSelected::NoDataplane))
 }
 
 /// The protocol of the inbound at the port that was called, which is the
@@ -156,11 +161,12 @@ fn caller<'a>(
 }
 
 /// Where there are no policies: whether a caller's half is reported, which it
-/// is if it is a pod with an address of its own, this one or another.
+/// is if it is a pod with an address of its own that is not ignored, this one
+/// or another.
 pub(super) fn is_pod(directory: &Directory, known: &Known, began: &Began) -> bool {
     if is_over_loopback(began) {
         return matches!(&known.origin, Origin::Pod { pod, .. } if !pod.host_network);
     }
     let peer = began.peer.and_then(|peer| directory.peer(peer.ip));
-    matches!(peer, Some(Peer::Pod(_)))
+    matches!(peer, Some(Peer::Pod(pod)) if pod.dataplane.is_some())
 }
