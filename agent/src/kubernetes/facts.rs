@@ -43,6 +43,13 @@ pub(crate) struct PodFacts {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Seconds(i64);
 
+impl Seconds {
+    /// Seconds since 1970.
+    pub(crate) const fn get(self) -> i64 {
+        self.0
+    }
+}
+
 impl From<Seconds> for Created {
     fn from(seconds: Seconds) -> Self {
         Self(i128::from(seconds.0) * 1_000_000_000)

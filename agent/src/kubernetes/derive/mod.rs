@@ -12,7 +12,8 @@
 //!   without a Service; Kuma makes nothing of it.
 //! - A ReplicaSet's Deployment is told by the pod's `pod-template-hash` (its
 //!   Rollout, of Argo, by `rollouts-pod-template-hash`), and a Job's CronJob by
-//!   the time at the end of its name, instead of by reading them.
+//!   the time at the end of its name, if the pod was made about then, instead
+//!   of by reading them.
 
 mod inbound;
 mod owner;

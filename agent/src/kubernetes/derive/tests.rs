@@ -254,8 +254,19 @@ fn a_pod_without_service_is_called_by_what_made_it() {
             json!({"pod-template-hash": "other"}),
             "bare",
         ),
-        ("Job", "nightly-29012345", json!({}), "nightly"),
-        ("Job", "nightly-1620000000", json!({}), "nightly"),
+        // The pod is of 2026-01-01: these are of that minute, of a day before and
+        // of 29 days later, and of the same second.
+        ("Job", "nightly-29453760", json!({}), "nightly"),
+        ("Job", "nightly-29452320", json!({}), "nightly"),
+        ("Job", "nightly-29495520", json!({}), "nightly"),
+        ("Job", "nightly-1767225600", json!({}), "nightly"),
+        // Dates, a number, and a time of another year.
+        ("Job", "report-20260101", json!({}), "report-20260101"),
+        ("Job", "report-2026010112", json!({}), "report-2026010112"),
+        ("Job", "report-12345678", json!({}), "report-12345678"),
+        ("Job", "nightly-29012345", json!({}), "nightly-29012345"),
+        ("Job", "29453760", json!({}), "29453760"),
+        ("Job", "-29453760", json!({}), "-29453760"),
         ("Job", "once", json!({}), "once"),
         ("Job", "step-2", json!({}), "step-2"),
         ("DaemonSet", "agent", json!({}), "agent"),
