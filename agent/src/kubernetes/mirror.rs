@@ -119,7 +119,10 @@ impl Mirror {
     pub(super) fn take<K: Kept>(&self, event: Event<K>) {
         let mut state = self.lock();
         let report = state.report(K::KIND);
-        report.last_event = now();
+        // That a list is begun the agent says, not the API.
+        if !matches!(event, Event::Init) {
+            report.last_event = now();
+        }
         match &event {
             Event::Init => report.phase = Phase::Listing,
             Event::InitDone => {

@@ -112,6 +112,21 @@ fn metric(mirror: &Mirror, name: &str, reason: Option<&str>) -> u64 {
     sample.map_or(0, |sample| sample.value)
 }
 
+#[test]
+fn an_api_that_says_nothing_has_no_last_word() {
+    let last = |mirror: &Mirror| metric(mirror, "kubernetes_last_event_timestamp_seconds", None);
+    let mirror = Mirror::new(Options::default());
+    for _ in 0..3 {
+        mirror.take(Event::<Pod>::Init);
+        mirror.failed::<Pod>(Failure::Away, "nobody is there");
+        assert_eq!(last(&mirror), 0);
+    }
+    // An empty list is a word.
+    mirror.take(Event::<Pod>::Init);
+    mirror.take(Event::<Pod>::InitDone);
+    assert!(last(&mirror) > 1_700_000_000);
+}
+
 #[tokio::test]
 async fn a_watch_that_falls_silent_is_begun_again_where_it_was() {
     let (mut api, client) = FakeApi::new().await;
