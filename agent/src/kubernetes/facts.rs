@@ -16,7 +16,8 @@ use crate::policy::Created;
 pub(crate) struct PodFacts {
     /// `metadata.uid`
     pub(crate) uid: Arc<str>,
-    /// What its cgroup is called by: `uid`, or a static pod's hash.
+    /// What its cgroup is called by: `uid`, or the hash of a static pod of this
+    /// node.
     pub(crate) cgroup: Arc<str>,
     pub(crate) name: Arc<str>,
     pub(crate) namespace: Arc<str>,
@@ -144,8 +145,11 @@ impl PodFacts {
         let uid = metadata.uid.as_deref().filter(|uid| !uid.is_empty())?;
         let uid = intern.text(uid);
         let annotations = pairs(metadata.annotations.as_ref(), |_| true, intern);
+        let is_here = this_node.is_some() && spec.node_name.as_deref() == this_node;
+        // The hash is of the manifest, and another node's pod may be made from the
+        // same (from a URL, or with a `uid` of its own).
         let cgroup = match (get(&annotations, MIRROR), get(&annotations, HASH)) {
-            (Some(_), Some(hash)) => Arc::clone(hash),
+            (Some(_), Some(hash)) if is_here => Arc::clone(hash),
             _ => Arc::clone(&uid),
         };
         let sidecars = spec.init_containers.iter().filter(|container| {
@@ -160,7 +164,6 @@ impl PodFacts {
             .filter(|port| is_tcp(port.protocol.as_deref()))
             .filter_map(|port| Some((intern.text(port.name.as_deref()?), port.container_port)))
             .collect();
-        let is_here = this_node.is_some() && spec.node_name.as_deref() == this_node;
         let others = spec.init_containers.len() + spec.ephemeral_containers.len();
         let sole = match &*spec.containers {
             [one] if others == 0 && is_here => one.name.as_deref().map(|name| intern.text(name)),

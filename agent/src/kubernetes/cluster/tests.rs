@@ -189,6 +189,33 @@ fn a_static_pod_is_found_by_its_hash() {
     assert_eq!(cluster.generation().directory.sizes().1, 0);
 }
 
+/// Nodes that read their manifests from one URL.
+#[test]
+fn a_static_pod_of_another_node_is_another_though_its_hash_is_the_same() {
+    let mirror = |node: &str, ip: &str| {
+        let annotations = json!({
+            "kubernetes.io/config.mirror": "5e1f0e1a", "kubernetes.io/config.hash": "5e1f0e1a",
+        });
+        let pod = with_ip(pod(&format!("proxy-{node}"), json!({})), ip);
+        let pod = with(pod, "/spec/nodeName", json!(node));
+        with(pod, "/metadata/annotations", annotations)
+    };
+    let (here, there) = (mirror("node-1", "10.0.0.1"), mirror("node-2", "10.0.0.2"));
+    for values in [[here.clone(), there.clone()], [there.clone(), here.clone()]] {
+        let mut cluster = cluster(&values);
+        let directory = cluster.generation().directory;
+        let found = directory.pod(&PodUid("5e1f0e1a".into())).unwrap();
+        assert_eq!(&*found.name, "proxy-node-1");
+        assert_eq!(directory.pods().count(), 2);
+        assert_eq!(peer(&mut cluster, "10.0.0.1").unwrap(), "proxy-node-1");
+        assert_eq!(peer(&mut cluster, "10.0.0.2").unwrap(), "proxy-node-2");
+        delete(&mut cluster, there.clone());
+        let directory = cluster.generation().directory;
+        assert!(directory.pod(&PodUid("5e1f0e1a".into())).is_some());
+        assert_eq!(directory.pods().count(), 1);
+    }
+}
+
 #[test]
 fn an_address_is_of_the_pod_that_has_it_now() {
     let old = pod("old", json!({}));
