@@ -28,17 +28,21 @@ pub(super) struct Cluster {
 }
 
 impl Cluster {
-    /// The cluster that the settings want asked. Must run within a tokio
-    /// runtime; files are read, and nothing is started.
+    /// The cluster that the settings want asked, as the agent of the node that
+    /// a DaemonSet calls `node_name`. Must run within a tokio runtime; files are
+    /// read, and nothing is started.
     ///
     /// # Errors
     /// There is no such API, or no usable credentials.
-    pub(super) async fn connect(settings: &Settings) -> Result<Option<Self>, ApiError> {
+    pub(super) async fn connect(
+        settings: &Settings,
+        node_name: Option<Arc<str>>,
+    ) -> Result<Option<Self>, ApiError> {
         let kubernetes = &settings.kubernetes;
         if !kubernetes.enabled {
             return Ok(None);
         }
-        let node = node(settings);
+        let node = node(node_name, settings);
         let options = Options {
             node: node.clone(),
             zone: kubernetes.zone.clone(),
@@ -71,14 +75,17 @@ impl Cluster {
             due: None,
             last: None,
             refused: None,
+            is_stranger: false,
         }
     }
 }
 
-/// `[agent] node`, or the host's name.
-fn node(settings: &Settings) -> Option<Arc<str>> {
+/// What the API calls this node: as it has told the DaemonSet's pod, else
+/// `[agent] node`, which is the tag of spans first of all, or the host's name.
+fn node(node_name: Option<Arc<str>>, settings: &Settings) -> Option<Arc<str>> {
     let host = || Some(Arc::from(rustix::system::uname().nodename().to_str().ok()?));
-    settings.agent.node.clone().or_else(host)
+    let configured = || settings.agent.node.clone();
+    node_name.or_else(configured).or_else(host)
 }
 
 /// A cluster that is being watched, until this is dropped.
@@ -92,6 +99,8 @@ pub(super) struct Watched {
     last: Option<Instant>,
     /// Why not all of it is in force.
     refused: Option<String>,
+    /// It has been said that no Node has this one's name.
+    is_stranger: bool,
 }
 
 impl Watched {
@@ -126,6 +135,15 @@ impl Watched {
             }
             Outcome::Refused(error) => self.refused = Some(error.to_string()),
         }
+        if !self.is_stranger
+            && let Some(name) = self.mirror.unknown_node()
+        {
+            self.is_stranger = true;
+            tracing::warn!(
+                "the cluster has no node \"{name}\": pods of this node are not told by their \
+                 containers; set NODE_NAME (or `[agent] node`) to the node's name"
+            );
+        }
         if let Some(resources) = &reloader.current().resources {
             self.notices.tell(self.mirror.notices(resources));
         }
@@ -151,5 +169,22 @@ pub(super) async fn due(watched: &mut Option<Watched>) {
     match watched {
         Some(watched) => watched.due().await,
         None => std::future::pending().await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_daemon_set_says_of_the_node_stands_before_the_tag() {
+        let mut settings = Settings::default();
+        let host = node(None, &settings).unwrap();
+        assert!(!host.is_empty());
+        let told = || Some(Arc::from("node-1"));
+        assert_eq!(node(told(), &settings), told());
+        settings.agent.node = Some("rack-7".into());
+        assert_eq!(node(told(), &settings), told());
+        assert_eq!(node(None, &settings).as_deref(), Some("rack-7"));
     }
 }

@@ -57,7 +57,7 @@ pub(super) fn run(args: &RunArgs) -> Result<(), RunError> {
         tracing::warn!("degraded: {line}");
     }
     block_on(runtime, async {
-        let cluster = Cluster::connect(&first).await?;
+        let cluster = Cluster::connect(&first, node_name()).await?;
         let mirror = cluster.as_ref().map(|cluster| Arc::clone(cluster.mirror()));
         let (mut reloader, start) =
             Reloader::start(source, store.clone(), mirror, own_addresses(), &ledger)?;
@@ -184,12 +184,15 @@ fn typed(args: &RunArgs) -> Result<Typed, PlanError> {
         units: globs("--unit", &args.units)?,
         containers: globs("--container", &args.containers)?,
         kubernetes: args.kubernetes,
-        node: std::env::var("NODE_NAME")
-            .ok()
-            .filter(|name| !name.is_empty())
-            .map(Into::into),
+        node: node_name(),
         ..Typed::default()
     })
+}
+
+/// What a DaemonSet says of the node.
+fn node_name() -> Option<Arc<str>> {
+    let name = std::env::var("NODE_NAME").ok();
+    name.filter(|name| !name.is_empty()).map(Into::into)
 }
 
 fn globs(flag: &'static str, names: &[String]) -> Result<Vec<Glob>, PlanError> {

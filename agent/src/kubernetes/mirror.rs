@@ -103,6 +103,12 @@ impl Mirror {
         self.lock().cluster.generation()
     }
 
+    /// What this node is called, if the cluster has no such node.
+    #[must_use]
+    pub fn unknown_node(&self) -> Option<Arc<str>> {
+        self.lock().cluster.unknown_node()
+    }
+
     /// The meshes and policies that are in force, each as JSON.
     #[must_use]
     pub fn said(&self) -> Vec<Arc<str>> {

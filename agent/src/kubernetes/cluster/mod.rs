@@ -177,6 +177,15 @@ impl Cluster {
         self.kinds.iter().all(settled) && self.kind(Kind::Pod).is_synced
     }
 
+    /// What this node is called, if everything is known and no node has that
+    /// name. Then none of its pods' containers are known either.
+    #[must_use]
+    pub fn unknown_node(&self) -> Option<Arc<str>> {
+        let name = self.options.node.as_ref()?;
+        let is_known = !self.is_settled() || self.nodes.contains_key(name);
+        (!is_known && self.is_synced(Kind::Node)).then(|| Arc::clone(name))
+    }
+
     /// What is known now.
     pub fn generation(&mut self) -> Generation {
         if !self.is_settled() {

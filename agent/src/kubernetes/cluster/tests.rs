@@ -256,6 +256,26 @@ fn host_network_is_the_nodes() {
 }
 
 #[test]
+fn a_node_that_the_cluster_does_not_have_is_noticed() {
+    let mut known = Cluster::new(Options {
+        node: Some("node-1".into()),
+        zone: None,
+    });
+    assert_eq!(known.unknown_node(), None);
+    settle(&mut known);
+    assert_eq!(known.unknown_node().as_deref(), Some("node-1"));
+    apply(&mut known, node("node-2", &[]));
+    assert_eq!(known.unknown_node().as_deref(), Some("node-1"));
+    apply(&mut known, node("node-1", &[]));
+    assert_eq!(known.unknown_node(), None);
+    // Where nodes may not be read nobody knows.
+    let mut blind = cluster(&[]);
+    assert!(blind.unknown_node().is_some());
+    blind.withdraw::<Node>();
+    assert_eq!(blind.unknown_node(), None);
+}
+
+#[test]
 fn services_are_found_by_address_and_port() {
     let ports = json!([
         {"port": 80, "appProtocol": "http"},
