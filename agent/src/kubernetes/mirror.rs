@@ -97,10 +97,19 @@ impl Mirror {
         self.changed.subscribe()
     }
 
-    /// What is known now.
+    /// What is known now. Where that has pods that are gone already, there is
+    /// another generation to take, although the API says nothing more.
     pub fn generation(&self) -> Generation {
         self.generations.fetch_add(1, Ordering::Relaxed);
-        self.lock().cluster.generation()
+        let mut state = self.lock();
+        let before = state.cluster.leaving();
+        let generation = state.cluster.generation();
+        let is_outdated = state.cluster.leaving() < before;
+        drop(state);
+        if is_outdated {
+            self.changed.send_modify(|version| *version += 1);
+        }
+        generation
     }
 
     /// What this node is called, if the cluster has no such node.

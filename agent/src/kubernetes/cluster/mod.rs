@@ -212,6 +212,13 @@ impl Cluster {
         generation
     }
 
+    /// Pods that are gone and have yet to be in a generation: the next one has
+    /// them, the one after it has not.
+    #[must_use]
+    pub fn leaving(&self) -> usize {
+        self.leaving.len()
+    }
+
     /// How many objects of a kind are known.
     #[must_use]
     pub fn count(&self, kind: Kind) -> usize {

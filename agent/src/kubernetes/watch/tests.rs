@@ -3,7 +3,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 
 use super::super::cluster::Options;
-use super::super::testing::pod;
+use super::super::testing::{pod, settle};
 use super::*;
 
 #[test]
@@ -110,6 +110,34 @@ fn metric(mirror: &Mirror, name: &str, reason: Option<&str>) -> u64 {
         has(("kind", "pods")) && reason.is_none_or(|reason| has(("reason", reason)))
     });
     sample.map_or(0, |sample| sample.value)
+}
+
+#[test]
+fn a_pod_that_was_in_one_generation_asks_for_another_without_it() {
+    let mirror = Mirror::new(Options {
+        node: Some("node-1".into()),
+        zone: None,
+    });
+    let mut changes = mirror.changes();
+    let short = || serde_json::from_value::<Pod>(pod("short", json!({}))).unwrap();
+    let pods = || mirror.generation().directory.pods().count();
+    // Before everything is known there is no generation to be in.
+    mirror.take(Event::<Pod>::Init);
+    mirror.take(Event::<Pod>::InitDone);
+    mirror.take(Event::Apply(short()));
+    mirror.take(Event::Delete(short()));
+    changes.mark_unchanged();
+    assert_eq!(pods(), 0);
+    assert!(!changes.has_changed().unwrap());
+    mirror.change(settle);
+    mirror.take(Event::Apply(short()));
+    mirror.take(Event::Delete(short()));
+    changes.mark_unchanged();
+    assert_eq!(pods(), 1);
+    assert!(changes.has_changed().unwrap());
+    changes.mark_unchanged();
+    assert_eq!(pods(), 0);
+    assert!(!changes.has_changed().unwrap());
 }
 
 #[test]
