@@ -39,6 +39,7 @@ networking:
   inbound:
   - {port: 8080, tags: {kuma.io/service: web_shop_svc_80, kuma.io/protocol: http, team: shop}}
   - {port: 9090, tags: {kuma.io/service: web_shop_svc_90, kuma.io/protocol: tcp, team: shop}}
+  - {port: 9091, tags: {kuma.io/service: web_shop_svc_91, team: shop}}
   - {port: 9092, tags: {kuma.io/service: web_shop_svc_92, kuma.io/protocol: kafka, team: shop}}
 ---
 type: Dataplane
@@ -169,11 +170,18 @@ fn directory(pods: &[Arc<Pod>]) -> Directory {
             "default",
             Protocol::Kafka,
         ),
+        (
+            "10.96.0.5:80",
+            "untagged_shop_svc_80",
+            "default",
+            Protocol::Tcp,
+        ),
     ] {
         let port = ServicePort {
             service: service.into(),
             mesh: mesh.into(),
             protocol,
+            says_protocol: at != "10.96.0.5:80",
         };
         directory.insert_service(at.parse().unwrap(), Arc::new(port));
     }
@@ -391,6 +399,7 @@ fn what_a_pod_calls() {
         ("web-1", "10.96.0.1:80", web.clone()),
         ("web-1", "10.96.0.1:81", Err((UnknownDestination, false))),
         ("web-1", "10.96.0.2:80", Err((NotHttp, false))),
+        ("web-1", "10.96.0.5:80", Err((NotHttp, false))),
         ("web-1", "10.96.0.3:80", Err((UnknownDestination, false))),
         // A pod, and one on its node's network.
         ("web-1", "10.0.1.2:80", web.clone()),
@@ -424,9 +433,17 @@ fn http_is_assumed_where_nobody_has_tagged_anything() {
         (
             "web-1",
             Side::Server,
-            "10.0.0.1:9090",
+            "10.0.0.1:9091",
             STRANGER,
             web.clone(),
+        ),
+        // Its caller assumes the same.
+        (
+            "web-1",
+            Side::Server,
+            "10.0.0.1:9091",
+            "10.0.1.2:4000",
+            ok("web_shop_svc_80", MAIN, true),
         ),
         (
             "web-1",
@@ -435,7 +452,21 @@ fn http_is_assumed_where_nobody_has_tagged_anything() {
             STRANGER,
             web.clone(),
         ),
-        // Somebody has tagged it as something else.
+        // Somebody has tagged it as something else, or as tcp.
+        (
+            "web-1",
+            Side::Server,
+            "10.0.0.1:9090",
+            STRANGER,
+            Err((NotHttp, false)),
+        ),
+        (
+            "web-1",
+            Side::Client,
+            "10.0.0.1:4000",
+            "10.96.0.2:80",
+            Err((NotHttp, false)),
+        ),
         (
             "web-1",
             Side::Server,
@@ -454,7 +485,7 @@ fn http_is_assumed_where_nobody_has_tagged_anything() {
             "web-1",
             Side::Client,
             "10.0.0.1:4000",
-            "10.96.0.2:80",
+            "10.96.0.5:80",
             web.clone(),
         ),
         ("web-1", Side::Client, "10.0.0.1:4000", STRANGER, web),

@@ -34,12 +34,11 @@ pub(super) fn of_pod(
         ),
     };
     // Nobody has tagged anything where Kuma is not; what somebody has tagged
-    // as something else is that.
-    let assumed =
-        plan.assume_http && matches!(protocol, None | Some(Protocol::Tcp | Protocol::Unknown));
+    // as something else is that, be it tcp.
+    let assumes = |spoken: Spoken| plan.assume_http && !spoken.is_said;
     match protocol {
-        _ if assumed => {}
-        Some(protocol) if protocol.is_traced() => {}
+        None if plan.assume_http => {}
+        Some(spoken) if spoken.is_traced() || assumes(spoken) => {}
         Some(_) => return Err(NotTraced::once(NotSelected::NotHttp)),
         None => return Err(NotTraced::once(otherwise)),
     }
@@ -48,7 +47,7 @@ pub(super) fn of_pod(
     let is_certain = || {
         let port = began.local.map(|local| local.port);
         let mut all = protocols_at(&selected.dataplane, port.unwrap_or_default());
-        assumed || all.all(Protocol::is_traced)
+        all.all(|spoken| spoken.is_traced() || assumes(spoken))
     };
     let observed = began.side == Side::Server
         && is_certain()
@@ -85,30 +84,46 @@ pub(super) fn member(pod: &Pod) -> Result<&Arc<Dataplane>, NotTraced> {
     dataplane.ok_or(NotTraced::forever(NotSelected::NoDataplane))
 }
 
+/// What is spoken at a port.
+#[derive(Clone, Copy, Debug)]
+struct Spoken {
+    protocol: Protocol,
+    /// Somebody has said so.
+    is_said: bool,
+}
+
+impl Spoken {
+    const fn is_traced(self) -> bool {
+        self.protocol.is_traced()
+    }
+}
+
 /// The protocol of the inbound at the port that was called, which is the
 /// container's own.
-fn inbound(selected: &Selected, began: &Began) -> Option<Protocol> {
+fn inbound(selected: &Selected, began: &Began) -> Option<Spoken> {
     protocol_at(&selected.dataplane, began.local?.port)
 }
 
-/// Where several Services lead to a port, one that says HTTP is enough: a
-/// headless one beside it, of which nobody has said anything, takes nothing
-/// away. (Of Kuma 2.14's proxies the last one configures the listener, or the
+/// Where several Services lead to a port, one that says HTTP is enough, and else
+/// one that says anything: a headless one beside it, of which nobody has said
+/// anything, takes nothing away. (Of Kuma 2.14's proxies the last one configures the listener, or the
 /// first, depending on the mesh.)
-fn protocol_at(dataplane: &Dataplane, port: u16) -> Option<Protocol> {
-    let mut all = protocols_at(dataplane, port);
-    let first = all.next()?;
-    let traced = |protocol: &Protocol| protocol.is_traced();
-    let any = Some(first).filter(traced).or_else(|| all.find(traced));
-    Some(any.unwrap_or(first))
+fn protocol_at(dataplane: &Dataplane, port: u16) -> Option<Spoken> {
+    let all = || protocols_at(dataplane, port);
+    let said = || all().find(|spoken| spoken.is_said);
+    let traced = all().find(|spoken| spoken.is_traced());
+    traced.or_else(said).or_else(|| all().next())
 }
 
 /// What each of the Services says that lead to a port.
-fn protocols_at(dataplane: &Dataplane, port: u16) -> impl Iterator<Item = Protocol> {
+fn protocols_at(dataplane: &Dataplane, port: u16) -> impl Iterator<Item = Spoken> {
     let inbounds = dataplane.listeners.iter().zip(dataplane.inbounds.iter());
     inbounds
         .filter(move |(listener, _)| listener.service_port == port)
-        .map(|(_, inbound)| inbound.protocol)
+        .map(|(listener, inbound)| Spoken {
+            protocol: inbound.protocol,
+            is_said: listener.says_protocol,
+        })
 }
 
 /// Whether it does not leave the network of its pod, or node.
@@ -119,7 +134,7 @@ fn is_over_loopback(began: &Began) -> bool {
 
 /// The protocol of what was called: over loopback the pod itself, a Service by
 /// its cluster IP, else a pod, else what Dataplanes that are no pods' say.
-fn called(plan: &Plan, policies: &Policies, caller: &Selected, began: &Began) -> Option<Protocol> {
+fn called(plan: &Plan, policies: &Policies, caller: &Selected, began: &Began) -> Option<Spoken> {
     let peer = began.peer?;
     let mesh = &caller.dataplane.mesh;
     if is_over_loopback(began)
@@ -130,7 +145,10 @@ fn called(plan: &Plan, policies: &Policies, caller: &Selected, began: &Began) ->
     if let Some(directory) = &plan.directory {
         // A mesh ends at its border.
         if let Some(service) = directory.service((peer.ip, peer.port).into()) {
-            return (service.mesh == *mesh).then_some(service.protocol);
+            return (service.mesh == *mesh).then_some(Spoken {
+                protocol: service.protocol,
+                is_said: service.says_protocol,
+            });
         }
         let pods = directory.pods_at(peer.ip).iter();
         let dataplanes = pods.filter_map(|pod| pod.dataplane.as_ref());
@@ -141,7 +159,12 @@ fn called(plan: &Plan, policies: &Policies, caller: &Selected, began: &Began) ->
             return Some(protocol);
         }
     }
-    destination(policies, caller, began)
+    let protocol = destination(policies, caller, began)?;
+    // Unknown is what Dataplanes say nothing of, or nothing that they share.
+    Some(Spoken {
+        protocol,
+        is_said: protocol != Protocol::Unknown,
+    })
 }
 
 /// What policies say about the caller: a pod by its own address. An address

@@ -79,6 +79,8 @@ pub struct ServicePort {
     pub mesh: Arc<str>,
     /// `appProtocol`, the annotation, or `tcp`.
     pub protocol: Protocol,
+    /// It is one of the former.
+    pub says_protocol: bool,
 }
 
 impl Directory {

@@ -218,6 +218,9 @@ pub struct Listener {
     pub service_port: u16,
     /// `state: Ignored`: it is no endpoint of its service.
     pub ignored: bool,
+    /// Somebody has said what the inbound speaks, be it `tcp`; else its protocol
+    /// is a default.
+    pub says_protocol: bool,
 }
 
 /// `networking.outbound[]`: an address by which a workload calls a service

@@ -152,12 +152,14 @@ fn inbound(mut fields: Fields<'_>, networking: &Host) -> (Listener, Inbound) {
     }
     check(&fields, &tags);
     let mut protocol = pairs.protocol();
+    let mut says_protocol = pairs.get(PROTOCOL_TAG).is_some();
     // GetProtocolFallback: the field wins.
     if let Some(field) = fields
         .text("protocol")
         .filter(|field| !field.value.is_empty())
     {
         protocol = Protocol::parse(field.value);
+        says_protocol = true;
         if protocol == Protocol::Unknown {
             let message = format!("unknown protocol \"{}\"", field.value);
             let hint = "one of grpc, http, http2, kafka, tcp";
@@ -178,6 +180,7 @@ fn inbound(mut fields: Fields<'_>, networking: &Host) -> (Listener, Inbound) {
         address,
         port,
         ignored: state.eq_ignore_ascii_case("Ignored"),
+        says_protocol,
     };
     let inbound = Inbound {
         tags: pairs,

@@ -175,6 +175,7 @@ impl Cluster {
             service: self.intern.text(&derive::service_tag(service, number)),
             mesh,
             protocol: Protocol::parse(&derive::protocol(service, port)),
+            says_protocol: derive::says_protocol(service, port),
         })
     }
 }

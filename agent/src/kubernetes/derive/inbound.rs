@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::{PodFacts, PortFacts, ServiceFacts, ServiceKind, is_gateway, owner};
-use super::{protocol, service_tag};
+use super::{protocol, says_protocol, service_tag};
 use crate::kubernetes::facts::TargetPort;
 use crate::kubernetes::intern::Interner;
 use crate::policy::{Host, Inbound, Listener, PROTOCOL_TAG, Protocol, SERVICE_TAG, Tags};
@@ -39,7 +39,8 @@ pub(super) fn build(
     for service in services {
         for port in service.ports.iter().filter(|port| port.is_tcp) {
             if let Some(number) = target(pod, port) {
-                built.listeners.push(listener(address, number));
+                let said = says_protocol(service, port);
+                built.listeners.push(listener(address, number, said));
                 let tags = of_service(pod, service, port, zone, intern);
                 built
                     .inbounds
@@ -48,7 +49,9 @@ pub(super) fn build(
         }
     }
     if built.inbounds.is_empty() {
-        built.listeners.push(listener(address, SERVICELESS_PORT));
+        built
+            .listeners
+            .push(listener(address, SERVICELESS_PORT, false));
         let tags = serviceless(pod, zone, intern);
         built
             .inbounds
@@ -84,13 +87,14 @@ fn target(pod: &PodFacts, port: &PortFacts) -> Option<u16> {
     }
 }
 
-fn listener(address: &Host, port: u16) -> Listener {
+fn listener(address: &Host, port: u16, says_protocol: bool) -> Listener {
     Listener {
         address: address.clone(),
         port,
         service_address: address.clone(),
         service_port: port,
         ignored: false,
+        says_protocol,
     }
 }
 

@@ -23,7 +23,7 @@ mod tests;
 
 use std::sync::Arc;
 
-pub(crate) use protocol::protocol;
+pub(crate) use protocol::{protocol, says_protocol};
 
 use super::facts::{NamespaceFacts, PodFacts, PortFacts, ServiceFacts, ServiceKind, get};
 use super::intern::{Interner, Pairs};

@@ -184,6 +184,38 @@ fn protocols() {
 }
 
 #[test]
+fn what_somebody_has_said_is_no_default() {
+    for (app_protocol, annotation, said) in [
+        (json!(null), json!({}), false),
+        (json!(""), json!({"80.service.kuma.io/protocol": ""}), false),
+        (
+            json!(null),
+            json!({"81.service.kuma.io/protocol": "tcp"}),
+            false,
+        ),
+        (json!("tcp"), json!({}), true),
+        (json!("http"), json!({}), true),
+        // Kuma does not know it, and takes it for tcp.
+        (json!("mongo"), json!({}), true),
+        (
+            json!(null),
+            json!({"80.service.kuma.io/protocol": "tcp"}),
+            true,
+        ),
+    ] {
+        let all = format!("{app_protocol} {annotation}");
+        let [pod, service] = port(json!({"port": 80, "appProtocol": app_protocol}));
+        let service = with(service, "/metadata/annotations", annotation);
+        let mut cluster = cluster(&[pod, service]);
+        let dataplane = known(&mut cluster, "example").unwrap().dataplane.clone();
+        assert_eq!(dataplane.unwrap().listeners[0].says_protocol, said, "{all}");
+        let directory = cluster.generation().directory;
+        let of_service = directory.service("10.96.0.1:80".parse().unwrap()).unwrap();
+        assert_eq!(of_service.says_protocol, said, "{all}");
+    }
+}
+
+#[test]
 fn a_named_port_may_be_a_sidecars() {
     let [pod, service] = port(json!({"port": 80, "targetPort": "side"}));
     let side = json!([
