@@ -82,6 +82,8 @@ pub struct Standing {
     pub service: Arc<str>,
     /// What a Dataplane and its policies say; none if no Dataplane names it.
     pub selected: Option<Arc<Selected>>,
+    /// It is a pod that wants to be ignored.
+    pub ignored: bool,
 }
 
 impl Standing {
@@ -97,7 +99,7 @@ impl Standing {
             (None, None) => true,
             _ => false,
         };
-        same && self.service == before.service
+        same && self.service == before.service && self.ignored == before.ignored
     }
 }
 
@@ -184,6 +186,10 @@ impl Decider {
         Standing {
             service: Arc::clone(&workload.service),
             selected,
+            ignored: match &known.origin {
+                Origin::Pod { pod, .. } => pods::member(pod).is_err(),
+                _ => false,
+            },
         }
     }
 

@@ -119,4 +119,22 @@ fn without_policies_who_wants_to_be_ignored_is() {
     }
     let (ignored, nobody) = (cluster.pod("ignored-1"), cluster.pod("nobody-1"));
     assert!(cluster.decider.ignores(&ignored) && !cluster.decider.ignores(&nobody));
+    // What has been noted of it is no longer true once it wants that no more.
+    let Origin::Pod { pod, .. } = &ignored.origin else {
+        panic!("{ignored:?}");
+    };
+    let member = of_pod(
+        ignored.key.0,
+        &Arc::new(Pod {
+            dataplane: dataplane(&resources(), "nobody-1"),
+            ..Pod::clone(pod)
+        }),
+    );
+    let mut standing = |known: &Known| {
+        let mut standing = cluster.decider.standing(known, MonoNanos(0));
+        standing.service = "same".into();
+        standing
+    };
+    let (before, now) = (standing(&ignored), standing(&member));
+    assert!(before.is(&standing(&ignored)) && !now.is(&before));
 }
