@@ -257,11 +257,15 @@ fn settle(call: &Call, start: bool, ended: bool, len: u32) -> bool {
     unsafe {
         let pending = &raw mut (*call.state).pending[way];
         let quiet = &raw mut (*call.state).quiet[way];
-        // A start behind one whose head has not ended: a long body of lines
-        // that look like one.
-        let again = start && *pending != 0;
+        // A start behind one whose head has not ended, or one whose head is too
+        // long: most likely a body of lines that look like a start.
+        let again = !ended && (*pending != 0 || len >= HEAD_LIMIT);
         if start {
-            *pending = if ended { 0 } else { HEAD_LIMIT };
+            *pending = if ended || len >= HEAD_LIMIT {
+                0
+            } else {
+                HEAD_LIMIT - len
+            };
             *quiet = 0;
         } else if ended || *pending <= len {
             *pending = 0;

@@ -153,7 +153,10 @@ pub fn body_share(report: &mut Report, nodespan: &Path, nginx: &Target, origin: 
             let share = 100.0 * share(ring, moved);
             shares.push(format!("{name} {share:.2} %"));
             if size > 1 << 20 {
-                ensure!(share <= 1.0, "{share:.2} % of the bytes crossed the ring");
+                // Calls that look like a start come up whole until the reader,
+                // who is woken, has said that they need not.
+                let most = if text.len() > 1 { 3.0 } else { 1.0 };
+                ensure!(share <= most, "{share:.2} % of the bytes crossed the ring");
             }
             Ok(Verdict::Passed)
         });

@@ -62,9 +62,13 @@ pub(super) struct Pairing {
     hopeless: bool,
     /// What those ask for whose requests were given up for want of room: the
     /// next responses are theirs.
-    owed: Option<Box<VecDeque<Asks>>>,
+    owed: Option<Box<Owed>>,
     rare: Option<Box<Rare>>,
 }
+
+/// What given-up requests ask for, oldest first.
+#[derive(Debug, Default)]
+struct Owed(VecDeque<Asks>);
 
 /// Responses to requests that were given up are counted up to this; a client
 /// that asks for more without an answer is followed no further.
@@ -490,8 +494,8 @@ impl Pairing {
         let counted = !self.in_doubt() && !self.hopeless;
         if counted {
             let owed = self.owed.get_or_insert_default();
-            owed.extend(self.queue.iter().map(|open| open.asks));
-            self.hopeless = owed.len() > MAX_OWED;
+            owed.0.extend(self.queue.iter().map(|open| open.asks));
+            self.hopeless = owed.0.len() > MAX_OWED;
         }
         self.lose_all(now, sink, out);
         if !counted || self.hopeless {
@@ -503,7 +507,7 @@ impl Pairing {
     /// What a response is to be framed like that answers what was given up.
     #[inline(always)]
     fn pay(&mut self) -> Option<Asks> {
-        let owed = self.owed.as_mut()?;
+        let Owed(owed) = &mut **self.owed.as_mut()?;
         let asks = owed.pop_front();
         if owed.is_empty() {
             self.owed = None;

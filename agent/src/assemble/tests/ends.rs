@@ -196,10 +196,9 @@ fn responses_to_what_was_given_up_are_nobodys() {
 #[test]
 fn a_tunnel_stays_one() {
     let mut socket = Socket::new();
-    let connect = "CONNECT host:1 HTTP/1.1\r\nhost: host:1\r\n\r\n".to_owned();
     socket
-        .recv(connect)
-        .send("HTTP/1.1 200 OK\r\n\r\n".to_owned());
+        .recv("CONNECT host:1 HTTP/1.1\r\nhost: host:1\r\n\r\n")
+        .send("HTTP/1.1 200 OK\r\n\r\n");
     assert!(socket.told().starts_with("CONNECT"));
     let _ = socket.assembler.commands().count();
     let idle = MonoNanos(socket.now + Limits::default().idle + 100);
