@@ -69,7 +69,7 @@ fn read(path: &Path) -> Result<String, InstallError> {
             complain_of(&loaded.report);
             if !hears_probes(&loaded.settings.admin.listen) {
                 complain!(
-                    "warning: the kubelet's probes will fail and the pods be started again and again: they need [admin] listen = \"0.0.0.0:{PROBED}\""
+                    "warning: the kubelet's probes will fail and the pods be started again and again: they need [admin] listen = \"[::]:{PROBED}\""
                 );
             }
         }
@@ -122,7 +122,12 @@ mod tests {
             loaded.settings.admin.listen
         };
         assert!(hears_probes(&listen(kubernetes::CONFIG)));
-        assert!(hears_probes(&listen("[admin]\nlisten = \"[::]:9903\"\n")));
+        assert!(hears_probes(&listen("[admin]\nlisten = \"0.0.0.0:9903\"\n")));
+        // Pods of IPv6 are asked by IPv6.
+        let Listen::At(at) = listen(kubernetes::CONFIG) else {
+            panic!("nowhere");
+        };
+        assert!(at.is_ipv6());
         for text in [
             "",
             "[admin]\nlisten = \"127.0.0.1:9903\"\n",
