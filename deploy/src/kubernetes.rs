@@ -84,6 +84,12 @@ impl fmt::Display for Refused {
 
 impl std::error::Error for Refused {}
 
+impl fmt::Display for Image {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
 impl FromStr for Namespace {
     type Err = Refused;
 
