@@ -84,6 +84,12 @@ impl fmt::Display for Refused {
 
 impl std::error::Error for Refused {}
 
+impl fmt::Display for Image {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
 impl FromStr for Namespace {
     type Err = Refused;
 
@@ -178,6 +184,27 @@ mod tests {
     }
 
     #[test]
+    fn events_may_be_written_where_they_are_and_nowhere_else() {
+        let (_, manifest) = &rendered()[0];
+        let documents: Vec<&str> = manifest.split("\n---\n").collect();
+        let of = |kind: &str| -> Vec<&&str> {
+            let line = format!("\nkind: {kind}\n");
+            let found = documents.iter().filter(|text| text.contains(&line));
+            found.collect()
+        };
+        let writes = |text: &&&str| text.contains("create") || text.contains("events");
+        assert!(of("ClusterRole").iter().all(|text| !writes(text)));
+        let [role] = of("Role")[..] else {
+            panic!("not one Role");
+        };
+        assert!(writes(&role) && role.contains("\n  namespace: default\n"));
+        let [binding] = of("RoleBinding")[..] else {
+            panic!("not one RoleBinding");
+        };
+        assert!(binding.contains("\n  namespace: default\n"));
+    }
+
+    #[test]
     fn defaults_are_what_may_be_given() {
         for namespace in [AGENT_NAMESPACE, TRACING_NAMESPACE] {
             assert_eq!(
@@ -234,7 +261,7 @@ mod tests {
             "  nodespan.toml: |\n    [capture]\n    ports = [1]\n\n      # {{ image }}\n---\n";
         assert!(text.contains(block), "{text}");
         assert!(text.contains("\n        image: registry/n:1\n"));
-        assert_eq!(text.matches("namespace: elsewhere\n").count(), 4);
+        assert_eq!(text.matches("namespace: elsewhere\n").count(), 5);
         assert!(text.contains("\n  name: elsewhere\n"));
     }
 }

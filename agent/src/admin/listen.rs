@@ -6,7 +6,9 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::net::TcpListener;
+use rustix::io::Errno;
+use rustix::net::sockopt::set_ipv6_v6only;
+use tokio::net::{TcpListener, TcpSocket};
 use tokio::time::timeout;
 
 use super::status::{self, Status};
@@ -77,17 +79,43 @@ impl Display for Other {
 const INTRODUCTION: Duration = Duration::from_secs(1);
 
 /// The agent at an address that is in use, if it is one.
-async fn who(mut address: SocketAddr) -> Option<Other> {
-    if address.ip().is_unspecified() {
-        address.set_ip(match address.ip() {
-            IpAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),
-            IpAddr::V6(_) => Ipv6Addr::LOCALHOST.into(),
-        });
+async fn who(address: SocketAddr) -> Option<Other> {
+    let v4 = IpAddr::from(Ipv4Addr::LOCALHOST);
+    let places = match address.ip() {
+        ip if !ip.is_unspecified() => vec![ip],
+        IpAddr::V4(_) => vec![v4],
+        // Whoever is in the way may listen at either.
+        IpAddr::V6(_) => vec![Ipv6Addr::LOCALHOST.into(), v4],
+    };
+    for ip in places {
+        let at = SocketAddr::new(ip, address.port()).to_string();
+        if let Ok(Ok(Status { pid, version, .. })) = timeout(INTRODUCTION, status::fetch(&at)).await
+        {
+            return Some(Other { pid, version });
+        }
     }
-    let asked = timeout(INTRODUCTION, status::fetch(&address.to_string())).await;
-    let Status { pid, version, .. } = asked.ok()?.ok()?;
-    Some(Other { pid, version })
+    None
 }
+
+/// Listens there. `[::]` is every address of IPv4 as well, whatever
+/// `net.ipv6.bindv6only` says.
+async fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    if !is_any_v6(address) {
+        return TcpListener::bind(address).await;
+    }
+    let socket = TcpSocket::new_v6()?;
+    set_ipv6_v6only(&socket, false)?;
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
+}
+
+fn is_any_v6(address: SocketAddr) -> bool {
+    address.is_ipv6() && address.ip().is_unspecified()
+}
+
+/// Connections that wait to be accepted: as many as `TcpListener::bind` takes.
+const BACKLOG: u32 = 1024;
 
 /// The open admin port.
 #[derive(Debug)]
@@ -120,7 +148,24 @@ impl Admin {
     }
 
     async fn bind(address: SocketAddr) -> Result<Self, AdminError> {
-        let listener = match TcpListener::bind(address).await {
+        Self::bind_by(address, listen).await
+    }
+
+    /// With `[::]` it is every address of IPv4 alone on a kernel without IPv6
+    /// (`ipv6.disable=1`).
+    async fn bind_by(
+        mut address: SocketAddr,
+        listen: impl AsyncFn(SocketAddr) -> io::Result<TcpListener>,
+    ) -> Result<Self, AdminError> {
+        let mut opened = listen(address).await;
+        if is_any_v6(address)
+            && let Err(error) = &opened
+            && error.raw_os_error() == Some(Errno::AFNOSUPPORT.raw_os_error())
+        {
+            address.set_ip(Ipv4Addr::UNSPECIFIED.into());
+            opened = listen(address).await;
+        }
+        let listener = match opened {
             Ok(listener) => listener,
             Err(source) if source.kind() != io::ErrorKind::AddrInUse => {
                 return Err(AdminError::Bind { address, source });
@@ -166,9 +211,42 @@ mod tests {
         );
     }
 
+    /// The kubelet asks a pod at its address, which may be of IPv6.
+    #[tokio::test]
+    async fn any_address_is_of_both_families() {
+        let any = Listen::At("[::]:0".parse().unwrap());
+        let admin = Admin::open(any).await.unwrap().unwrap();
+        let port = admin.address().port();
+        assert_ne!(port, 0);
+        for ip in ["127.0.0.1", "::1"] {
+            let ip: IpAddr = ip.parse().unwrap();
+            tokio::net::TcpStream::connect((ip, port)).await.unwrap();
+        }
+    }
+
+    #[tokio::test]
+    async fn without_ipv6_any_address_is_of_ipv4() {
+        let without = async |address: SocketAddr| match address {
+            SocketAddr::V4(_) => listen(address).await,
+            SocketAddr::V6(_) => Err(Errno::AFNOSUPPORT.into()),
+        };
+        let any = "[::]:0".parse().unwrap();
+        let admin = Admin::bind_by(any, without).await.unwrap();
+        let port = admin.address().port();
+        assert_eq!(admin.address(), SocketAddr::from(([0, 0, 0, 0], port)));
+        assert_ne!(port, 0);
+        // One address of IPv6 is not all of IPv4.
+        let one = "[::1]:0".parse().unwrap();
+        let error = Admin::bind_by(one, without).await.unwrap_err();
+        assert!(matches!(error, AdminError::Bind { .. }), "{error}");
+        let refuses = async |_| Err(Errno::ACCESS.into());
+        let error = Admin::bind_by(any, refuses).await.unwrap_err();
+        assert!(error.to_string().contains("[::]:0"), "{error}");
+    }
+
     #[tokio::test]
     async fn another_agent_is_named() {
-        for first in ["127.0.0.1:0", "0.0.0.0:0", "[::1]:0"] {
+        for first in ["127.0.0.1:0", "0.0.0.0:0", "[::1]:0", "[::]:0"] {
             let first = Listen::At(first.parse().unwrap());
             let first = Admin::open(first).await.unwrap().unwrap();
             let address = first.address();

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use nodespan_deploy::kubernetes::{self, ConfigText, Refused};
+use nodespan_deploy::kubernetes::{self, ConfigText, Image, Refused};
 
 use super::FAILED;
 use super::args::{Install, InstallAgentArgs};
@@ -53,7 +53,21 @@ fn agent(args: &InstallAgentArgs) -> Result<String, InstallError> {
         let path = args.config.clone().unwrap_or_default();
         InstallError::Text { path, refused }
     })?;
+    if let Some(unfit) = no_registry(&args.image) {
+        complain!("{unfit}");
+    }
     Ok(kubernetes::agent(&args.namespace, &args.image, &text))
+}
+
+/// What is to be said of the image that nobody named: nodes would look for it
+/// in Docker's registry.
+fn no_registry(image: &Image) -> Option<String> {
+    (image.to_string() == kubernetes::AGENT_IMAGE).then(|| {
+        format!(
+            "warning: no registry has {image}: nodes take it for docker.io/library/{image}; \
+             name yours with --image (deploy/Dockerfile makes it), or load it into every node"
+        )
+    })
 }
 
 /// Reads a configuration that agents will not refuse, as far as can be told
@@ -69,7 +83,7 @@ fn read(path: &Path) -> Result<String, InstallError> {
             complain_of(&loaded.report);
             if !hears_probes(&loaded.settings.admin.listen) {
                 complain!(
-                    "warning: the kubelet's probes will fail and the pods be started again and again: they need [admin] listen = \"0.0.0.0:{PROBED}\""
+                    "warning: the kubelet's probes will fail and the pods be started again and again: they need [admin] listen = \"[::]:{PROBED}\""
                 );
             }
         }
@@ -122,7 +136,14 @@ mod tests {
             loaded.settings.admin.listen
         };
         assert!(hears_probes(&listen(kubernetes::CONFIG)));
-        assert!(hears_probes(&listen("[admin]\nlisten = \"[::]:9903\"\n")));
+        assert!(hears_probes(&listen(
+            "[admin]\nlisten = \"0.0.0.0:9903\"\n"
+        )));
+        // Pods of IPv6 are asked by IPv6.
+        let Listen::At(at) = listen(kubernetes::CONFIG) else {
+            panic!("nowhere");
+        };
+        assert!(at.is_ipv6());
         for text in [
             "",
             "[admin]\nlisten = \"127.0.0.1:9903\"\n",
@@ -134,6 +155,14 @@ mod tests {
         let port = format!("containerPort: {PROBED}");
         let (_, manifest) = &kubernetes::rendered()[0];
         assert!(manifest.contains(&port));
+    }
+
+    #[test]
+    fn an_image_that_nobody_named_is_warned_of() {
+        let said = |image: &str| no_registry(&image.parse().unwrap());
+        let warning = said(kubernetes::AGENT_IMAGE).unwrap();
+        assert!(warning.contains("--image"), "{warning}");
+        assert_eq!(said("registry:5000/nodespan:0.1.0"), None);
     }
 
     #[test]

@@ -42,6 +42,8 @@ pub(super) struct Cgroups {
     removed: VecDeque<(MonoNanos, u64)>,
     /// There are more than [`MAX`], or the kernel refused to listen.
     partly: bool,
+    /// That has been logged.
+    warned: bool,
 }
 
 #[derive(Debug)]
@@ -73,6 +75,7 @@ impl Cgroups {
             by_watch: HashMap::default(),
             removed: VecDeque::new(),
             partly: false,
+            warned: false,
         };
         cgroups.add_all("/", &mut |_| {});
         Ok(cgroups)
@@ -143,7 +146,7 @@ impl Cgroups {
         let mut queue = VecDeque::from([path.to_owned()]);
         while let Some(path) = queue.pop_front() {
             if self.by_path.len() >= MAX {
-                self.partly = true;
+                self.fall_short(&format!("there are more than {MAX}"));
                 return;
             }
             let place = self.root.join(path.trim_start_matches('/'));
@@ -152,8 +155,12 @@ impl Cgroups {
             let watch = match inotify::add_watch(&self.inotify, &place, flags) {
                 Ok(watch) => watch,
                 Err(Errno::NOENT) => continue,
-                Err(_) => {
-                    self.partly = true;
+                Err(error) => {
+                    let more = match error {
+                        Errno::NOSPC => " (fs.inotify.max_user_watches)",
+                        _ => "",
+                    };
+                    self.fall_short(&format!("listening to {path}: {error}{more}"));
                     continue;
                 }
             };
@@ -169,6 +176,18 @@ impl Cgroups {
                     queue.push_back(join(&path, name));
                 }
             }
+        }
+    }
+
+    /// From now on a cgroup may be there that is not known; told once.
+    fn fall_short(&mut self, why: &str) {
+        self.partly = true;
+        if !self.warned {
+            self.warned = true;
+            tracing::warn!(
+                "not all cgroups are known before they are asked for, so short-lived pods may be \
+                 traced without their names: {why}"
+            );
         }
     }
 
@@ -321,6 +340,21 @@ mod tests {
         assert_eq!(cgroups.is_there(new), Some(false));
         // The root, `old` and `kubepods`.
         assert_eq!(cgroups.sizes(), [3, 3, 3]);
+    }
+
+    /// As after `fs.inotify.max_user_watches`; a file where a directory should
+    /// be is refused as well.
+    #[test]
+    fn what_cannot_be_listened_to_is_told_once() {
+        let root = tempfile::tempdir().unwrap();
+        let mut cgroups = Cgroups::listen(root.path().to_owned()).unwrap();
+        assert!(!cgroups.warned && cgroups.is_there(1) == Some(false));
+        for name in ["a", "b"] {
+            fs::write(root.path().join(name), "").unwrap();
+        }
+        cgroups.add_all("/a", &mut |_| {});
+        cgroups.add_all("/b", &mut |_| {});
+        assert!(cgroups.warned && cgroups.is_there(1).is_none());
     }
 
     #[test]

@@ -91,9 +91,11 @@ impl Kind {
     }
 }
 
-/// What the agent asks of the API: a rule of a `ClusterRole`.
+/// What the agent asks of the API: a rule of a `ClusterRole`, or of a `Role`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rule {
+    /// Where, if not in the whole cluster.
+    pub namespace: Option<&'static str>,
     /// `apiGroups`: one, nothing for the core's.
     pub group: &'static str,
     /// `resources`
@@ -105,22 +107,26 @@ pub struct Rule {
 /// All that the agent asks, and nothing else.
 pub const RULES: [Rule; 4] = [
     Rule {
+        namespace: None,
         group: "",
         resources: &["pods", "services", "namespaces", "nodes"],
         verbs: &["list", "watch"],
     },
     Rule {
+        namespace: None,
         group: "discovery.k8s.io",
         resources: &["endpointslices"],
         verbs: &["list", "watch"],
     },
     Rule {
+        namespace: None,
         group: "kuma.io",
         resources: &["meshes", "traffictraces"],
         verbs: &["list", "watch"],
     },
-    // In the namespace `default`, where Events about cluster-wide objects go.
+    // Where Events about cluster-wide objects go (`notices.rs`).
     Rule {
+        namespace: Some("default"),
         group: "",
         resources: &["events"],
         verbs: &["create"],

@@ -33,13 +33,32 @@ const MOST: usize = 50;
 /// An Event's message is never longer (`maxNoteLength`,
 /// `pkg/apis/core/validation/events.go`).
 const MAX_MESSAGE: usize = 1024;
-/// Nodes do not come all at once.
-const SPREAD: Duration = Duration::from_secs(2);
 /// What is still true is told again every so many seconds of the calendar, by
 /// which all agents call the Event alike,
 const AGAIN: u64 = 3000;
 /// and at most so many seconds later.
 const LATE: u64 = 300;
+
+/// How fast notices are told.
+#[derive(Clone, Copy, Debug)]
+struct Pace {
+    /// Nodes do not come all at once.
+    spread: Duration,
+    /// After a failure, before it is tried again; each the last time's double.
+    pause: Duration,
+}
+
+/// How often a notice is tried again.
+const TRIES_AGAIN: u32 = 3;
+
+impl Default for Pace {
+    fn default() -> Self {
+        Self {
+            spread: Duration::from_secs(2),
+            pause: Duration::from_secs(1),
+        }
+    }
+}
 
 /// What became of a notice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,7 +69,7 @@ pub enum Outcome {
     Exists,
     /// The API did not take it.
     Failed,
-    /// Too many wait.
+    /// Too many wait, or lead nowhere at all.
     Dropped,
 }
 
@@ -91,6 +110,8 @@ pub struct Notices {
     mirror: Arc<Mirror>,
     /// Those of the last generation that have been told.
     told: HashSet<Notice>,
+    /// Those beyond [`MOST`].
+    cut: HashSet<Notice>,
     queue: mpsc::Sender<Telling>,
     /// When something was told again last, in [`AGAIN`].
     round: u64,
@@ -112,7 +133,8 @@ impl Notices {
     #[must_use]
     pub fn start(client: Client, mirror: &Arc<Mirror>, node: Option<Arc<str>>) -> Self {
         let (queue, waiting) = mpsc::channel(WAITING);
-        tokio::spawn(send(client, Arc::clone(mirror), node, waiting));
+        let pace = Pace::default();
+        tokio::spawn(send(client, Arc::clone(mirror), node, waiting, pace));
         Self::with(queue, mirror, random() % LATE, seconds())
     }
 
@@ -120,6 +142,7 @@ impl Notices {
         Self {
             mirror: Arc::clone(mirror),
             told: HashSet::new(),
+            cut: HashSet::new(),
             queue,
             round: now / AGAIN,
             late,
@@ -150,7 +173,14 @@ impl Notices {
 
     /// Tells what is new of these.
     pub fn tell(&mut self, notices: Vec<Notice>) {
-        let now: HashSet<Notice> = notices.into_iter().take(MOST).collect();
+        let (mut now, mut cut) = (HashSet::new(), HashSet::new());
+        for notice in notices {
+            match now.len() < MOST || now.contains(&notice) {
+                true => now.insert(notice),
+                false => cut.insert(notice),
+            };
+        }
+        self.leave(cut);
         self.told.retain(|told| now.contains(told));
         for notice in now {
             if self.told.contains(&notice) {
@@ -173,6 +203,21 @@ impl Notices {
             }
         }
     }
+
+    /// Counts those that are not told, each once.
+    fn leave(&mut self, cut: HashSet<Notice>) {
+        let new = cut.difference(&self.cut).count();
+        for _ in 0..new {
+            self.mirror.sent.add(Outcome::Dropped);
+        }
+        if new > 0 {
+            let all = cut.len();
+            tracing::warn!(
+                "{all} notices about policies are not told: no more than {MOST} are at a time"
+            );
+        }
+        self.cut = cut;
+    }
 }
 
 async fn send(
@@ -180,11 +225,28 @@ async fn send(
     mirror: Arc<Mirror>,
     node: Option<Arc<str>>,
     mut waiting: mpsc::Receiver<Telling>,
+    pace: Pace,
 ) {
     while let Some(telling) = waiting.recv().await {
         let part = u32::try_from(random() % 1024).unwrap_or_default();
-        tokio::time::sleep(SPREAD * part / 1024).await;
-        let outcome = create(&client, &telling, node.as_deref()).await;
+        tokio::time::sleep(pace.spread * part / 1024).await;
+        let mut again = 0;
+        let outcome = loop {
+            let (failure, said) = match create(&client, &telling, node.as_deref()).await {
+                Ok(outcome) => break outcome,
+                Err(failed) => failed,
+            };
+            // The role does not change within seconds.
+            if again == TRIES_AGAIN || failure == Failure::Forbidden {
+                let notice = &telling.notice;
+                let (kind, name) = (notice.kind.kind(), &notice.name);
+                let failure = failure.as_str();
+                tracing::warn!("no Event about {kind} \"{name}\" ({failure}): {said}");
+                break Outcome::Failed;
+            }
+            tokio::time::sleep(pace.pause * 2_u32.pow(again)).await;
+            again += 1;
+        };
         mirror.sent.add(outcome);
     }
 }
@@ -200,27 +262,25 @@ fn seconds() -> u64 {
     now.try_into().unwrap_or_default()
 }
 
-async fn create(client: &Client, telling: &Telling, node: Option<&str>) -> Outcome {
-    let now = OffsetDateTime::now_utc();
-    let (body, notice) = (event(telling, node, now), &telling.notice);
+/// Creates the Event of a notice, or says why there is none.
+async fn create(
+    client: &Client,
+    telling: &Telling,
+    node: Option<&str>,
+) -> Result<Outcome, (Failure, String)> {
+    let body = event(telling, node, OffsetDateTime::now_utc());
     let request = Request::new(PATH).create(&Default::default(), body.to_string().into_bytes());
     let request = match request {
         Ok(request) => request,
         Err(error) => {
             tracing::error!("an Event cannot be asked for: {error}");
-            return Outcome::Failed;
+            return Ok(Outcome::Failed);
         }
     };
     match client.request::<Value>(request).await {
-        Ok(_) => Outcome::Created,
-        Err(kube_client::Error::Api(status)) if status.code == 409 => Outcome::Exists,
-        Err(error) => {
-            let (failure, said) = Failure::of_client(&error);
-            let (kind, name) = (notice.kind.kind(), &notice.name);
-            let failure = failure.as_str();
-            tracing::warn!("no Event about {kind} \"{name}\" ({failure}): {said}");
-            Outcome::Failed
-        }
+        Ok(_) => Ok(Outcome::Created),
+        Err(kube_client::Error::Api(status)) if status.code == 409 => Ok(Outcome::Exists),
+        Err(error) => Err(Failure::of_client(&error)),
     }
 }
 
@@ -286,119 +346,4 @@ fn name(Telling { notice, round }: &Telling) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::kubernetes::{Kind, Options};
-
-    fn notice() -> Notice {
-        Notice {
-            kind: Kind::TrafficTrace,
-            name: "eu".into(),
-            uid: "1-2-3".into(),
-            version: "77".into(),
-            generation: 2,
-            reason: "UnknownBackend",
-            message: "Mesh \"default\" has no tracing backend \"jager\"".to_owned(),
-        }
-    }
-
-    fn first(notice: Notice) -> Telling {
-        Telling {
-            notice,
-            round: None,
-        }
-    }
-
-    #[test]
-    fn what_is_still_true_is_told_again_before_the_api_forgets_it() {
-        let (queue, mut waiting) = mpsc::channel(WAITING);
-        let mirror = Mirror::new(Options::default());
-        let (start, late) = (AGAIN * 7 + 100, 200);
-        let mut notices = Notices::with(queue, &mirror, late, start);
-        let other = Notice {
-            name: "us".into(),
-            ..notice()
-        };
-        notices.tell(vec![notice(), other.clone()]);
-        let mut told = || std::iter::from_fn(|| waiting.try_recv().ok()).collect::<Vec<_>>();
-        let at_first = told();
-        assert_eq!(at_first.len(), 2);
-        assert!(at_first.iter().all(|telling| telling.round.is_none()));
-        // What is told is told, and what is no longer true is not told again.
-        notices.tell(vec![notice()]);
-        let mut again = Vec::new();
-        for now in start..start + 3 * AGAIN {
-            notices.again_at(now);
-            again.extend(told().into_iter().map(|telling| (now, telling)));
-        }
-        let times: Vec<u64> = again.iter().map(|(now, _)| *now).collect();
-        let due = [8, 9, 10].map(|round| round * AGAIN + late);
-        assert_eq!(times, due[..times.len()]);
-        assert!(times.len() >= 2);
-        assert!(times[0] - start < 3600 && times[1] - times[0] < 3600);
-        // Each time it is another Event, of one name for all agents.
-        let names = again.iter().map(|(_, telling)| {
-            assert_eq!(telling.notice, notice());
-            name(telling)
-        });
-        let mut names: Vec<_> = names.chain([name(&first(notice()))]).collect();
-        let all = names.len();
-        names.sort();
-        names.dedup();
-        assert_eq!(names.len(), all);
-    }
-
-    #[test]
-    fn all_agents_call_an_event_the_same_and_another_generation_has_another() {
-        let one = name(&first(notice()));
-        assert_eq!(one, "eu.".to_owned() + &one[3..]);
-        assert_eq!(one.len(), 19);
-        let touched = Notice {
-            version: "78".into(),
-            ..notice()
-        };
-        assert_eq!(name(&first(touched)), one);
-        for other in [
-            Notice {
-                generation: 3,
-                ..notice()
-            },
-            Notice {
-                uid: "4".into(),
-                ..notice()
-            },
-            Notice {
-                message: "other".to_owned(),
-                ..notice()
-            },
-            Notice {
-                reason: "NoBackend",
-                ..notice()
-            },
-        ] {
-            assert_ne!(name(&first(other)), one);
-        }
-        let long = Notice {
-            name: format!("{}.a", "a".repeat(199)).into(),
-            ..notice()
-        };
-        let long = name(&first(long));
-        assert!(long.len() <= 253 && !long.contains(".."), "{long}");
-    }
-
-    #[test]
-    fn an_event_says_what_it_is_about() {
-        let now = OffsetDateTime::from_unix_timestamp(1_767_225_600).unwrap();
-        let long = Notice {
-            message: "é".repeat(2000),
-            ..notice()
-        };
-        let event = event(&first(long), Some("node-1"), now);
-        assert_eq!(event["lastTimestamp"], "2026-01-01T00:00:00Z");
-        assert_eq!(event["involvedObject"]["apiVersion"], "kuma.io/v1alpha1");
-        assert_eq!(event["involvedObject"]["uid"], "1-2-3");
-        assert_eq!(event["type"], "Warning");
-        let message = event["message"].as_str().unwrap();
-        assert!(message.len() <= MAX_MESSAGE && message.ends_with("..."));
-    }
-}
+mod tests;

@@ -180,8 +180,10 @@ impl Install<'_> {
             image == "registry:5000/team/nodespan@sha256:0123",
             "{image}"
         );
-        let subject = &of("ClusterRoleBinding").context("no binding")?["subjects"][0];
-        ensure!(subject["namespace"] == "elsewhere", "{subject}");
+        for binding in ["ClusterRoleBinding", "RoleBinding"] {
+            let subject = &of(binding).context(binding)?["subjects"][0];
+            ensure!(subject["namespace"] == "elsewhere", "{binding}: {subject}");
+        }
         let text = &of("ConfigMap").context("no ConfigMap")?["data"]["nodespan.toml"];
         ensure!(
             text == "[agent]\nservice = \"shop: # 'a'\"\n\n\t[admin]\n",
@@ -293,11 +295,11 @@ impl Install<'_> {
     /// With the token that its pods have: what it needs, and nothing else.
     fn rights(&self) -> Result<Verdict> {
         let agent = self.cluster.account(self.out, "nodespan", "nodespan")?;
-        let may = |verb: &str, what: &str| -> Result<bool> {
+        let may_in = |place: &[&str], verb: &str, what: &str| -> Result<bool> {
             // A slash would stand before a name there.
             let (what, part) = what.split_once('/').unwrap_or((what, ""));
             let part = format!("--subresource={part}");
-            let words = ["auth", "can-i", "-A", verb, what, &part];
+            let words = [&["auth", "can-i", verb, what, &part], place].concat();
             let done = output(
                 &mut self.cluster.kubectl_as(&agent, &words),
                 Duration::from_secs(30),
@@ -309,6 +311,7 @@ impl Install<'_> {
                 _ => anyhow::bail!("{words:?}: {}", String::from_utf8_lossy(&done.stderr)),
             }
         };
+        let may = |verb: &str, what: &str| may_in(&["-A"], verb, what);
         let verbs = [
             "get",
             "list",
@@ -330,7 +333,18 @@ impl Install<'_> {
                     group => format!("{what}.{group}"),
                 };
                 let asks = rule.verbs.contains(&verb);
-                ensure!(may(verb, &what)? == asks, "{verb} {what}: it asks: {asks}");
+                let Some(namespace) = rule.namespace else {
+                    ensure!(may(verb, &what)? == asks, "{verb} {what}: it asks: {asks}");
+                    continue;
+                };
+                let there = may_in(&["-n", namespace], verb, &what)?;
+                ensure!(there == asks, "{verb} {what}: it asks: {asks}");
+                for elsewhere in ["kube-system", "nodespan"] {
+                    let elsewhere = ["-n", elsewhere];
+                    let may = may_in(&elsewhere, verb, &what)?;
+                    ensure!(!may, "it may {verb} {what} {elsewhere:?}");
+                }
+                ensure!(!may(verb, &what)?, "it may {verb} {what} everywhere");
             }
         }
         for (verb, what) in [

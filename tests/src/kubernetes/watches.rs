@@ -2,6 +2,7 @@
 //! but the role that `nodespan install agent` gives it.
 
 mod changes;
+mod grants;
 mod policies;
 mod trouble;
 
@@ -28,6 +29,7 @@ pub(super) fn run(report: &mut Report, cluster: &Cluster, out: &Path) {
     report.check("watches/expired", || scene.expired());
     report.check("watches/denied", || scene.denied());
     report.check("watches/crds-later", || scene.crds_later());
+    report.check("watches/grants", || scene.grants());
 }
 
 /// What the checks make in the namespace `watched`.

@@ -101,7 +101,9 @@ struct Waiting {
 /// Asks `/proc` what threads do. Their kernel stacks tell it exactly, to whom
 /// has `CAP_SYS_ADMIN` (`proc_pid_stack` in `fs/proc/base.c`, from 4.20) on a
 /// kernel with `CONFIG_STACKTRACE`. Otherwise their system calls have to do,
-/// which `CAP_SYS_PTRACE` shows.
+/// which `CAP_SYS_PTRACE` shows; the file (mode 0400) and the folder of
+/// descriptors (0500) are of the process's user, so for others it takes
+/// `CAP_DAC_READ_SEARCH` as well (`proc_pid_permission`).
 fn waiting() -> Waiting {
     if fs::read("/proc/thread-self/stack").is_ok() {
         return threads(|thread| {
@@ -157,8 +159,13 @@ fn receives_from(line: &str) -> Option<u64> {
 mod tests {
     use std::io::{Read as _, Write as _};
     use std::net::{TcpListener, TcpStream};
+    use std::os::fd::OwnedFd;
+    use std::os::unix::process::CommandExt as _;
+    use std::process::Command;
     use std::sync::mpsc;
     use std::thread;
+
+    use rustix::thread::{CapabilitySet, CapabilitySets};
 
     use super::*;
 
@@ -205,5 +212,51 @@ mod tests {
         client.write_all(b"x").unwrap();
         waiter.join().unwrap();
         assert!(!waiting().threads.contains(&id));
+    }
+
+    /// Who waits now, as a thread sees it that has no other capabilities.
+    fn waiting_with(capabilities: CapabilitySet) -> Waiting {
+        let sets = CapabilitySets {
+            effective: capabilities,
+            permitted: capabilities,
+            inheritable: CapabilitySet::empty(),
+        };
+        let looks = move || {
+            rustix::thread::set_capabilities(None, sets).unwrap();
+            waiting()
+        };
+        thread::spawn(looks).join().unwrap()
+    }
+
+    /// Why the DaemonSet grants `CAP_DAC_READ_SEARCH`: most pods run as another
+    /// user than the agent.
+    #[test]
+    fn threads_of_other_users_take_two_capabilities() {
+        let both = CapabilitySet::SYS_PTRACE | CapabilitySet::DAC_READ_SEARCH;
+        let had = rustix::thread::capabilities(None).unwrap().effective;
+        if !had.contains(both | CapabilitySet::SETUID) {
+            return;
+        }
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (server, _) = listener.accept().unwrap();
+        let mut command = Command::new("cat");
+        command.uid(65534).stdin(OwnedFd::from(server));
+        let mut child = command.spawn().unwrap();
+        // It has the other end.
+        drop(command);
+        let finds = |capabilities| waiting_with(capabilities).threads.contains(&child.id());
+        let deadline = Instant::now() + Duration::from_secs(20);
+        while !finds(both) {
+            assert!(
+                Instant::now() < deadline,
+                "process {} is not found",
+                child.id()
+            );
+        }
+        assert!(!finds(CapabilitySet::SYS_PTRACE));
+        assert!(waiting_with(CapabilitySet::SYS_PTRACE).hidden > 0);
+        drop(client);
+        child.wait().unwrap();
     }
 }

@@ -289,7 +289,7 @@ impl Probes {
         let hidden = inside.look();
         if hidden > 0 {
             self.degraded.push(format!(
-                "{hidden} threads cannot be looked at (CAP_SYS_PTRACE): what a call brings them that has begun before the start is not seen"
+                "{hidden} threads cannot be looked at (CAP_SYS_PTRACE, and CAP_DAC_READ_SEARCH for other users' processes): what a call brings them that has begun before the start is not seen"
             ));
         }
         self.exit(COPY, "skb_copy_datagram_iter", btf)?;
