@@ -257,23 +257,22 @@ fn settle(call: &Call, start: bool, ended: bool, len: u32) -> bool {
     unsafe {
         let pending = &raw mut (*call.state).pending[way];
         let quiet = &raw mut (*call.state).quiet[way];
-        // A start behind one whose head has not ended, or one whose head is too
-        // long: most likely a body of lines that look like a start.
-        let again = !ended && (*pending != 0 || len >= HEAD_LIMIT);
         if start {
+            // A start behind one whose head has not ended, or one whose head is
+            // too long: most likely a body of lines that look like a start.
+            let again = !ended && (*pending != 0 || len >= HEAD_LIMIT);
             *pending = if ended || len >= HEAD_LIMIT {
                 0
             } else {
                 HEAD_LIMIT - len
             };
             *quiet = 0;
-        } else if ended || *pending <= len {
+            return again && len > LONG;
+        }
+        if ended || *pending <= len {
             *pending = 0;
         } else {
             *pending -= len;
-        }
-        if start {
-            return again && len > LONG;
         }
         *quiet += 1;
         // The second long call in a row that starts nothing: a long body.

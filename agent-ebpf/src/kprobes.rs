@@ -66,24 +66,17 @@ fn kprobe_send(ctx: ProbeContext) -> u32 {
 /// may still be waiting for room (`sk_stream_wait_memory` calls this, too).
 #[kprobe]
 fn kprobe_sent(ctx: ProbeContext) -> u32 {
-    let Some(sk) = ctx.arg::<u64>(0) else {
+    let Some((saved, arguments)) = under_way(&ctx, Direction::Out) else {
         return 0;
     };
-    let Some(saved) = CALLS.get_ptr_mut(bpf_get_current_pid_tgid()) else {
-        return 0;
-    };
-    // SAFETY: a live map value, of this task alone.
-    let arguments = unsafe { *saved };
-    if arguments.sk != sk || arguments.direction != Direction::Out as u64 || arguments.taken != 0 {
-        return 0;
-    }
-    let now = Probed::u32(pointer(sk).cast(), layout!(write_seq));
+    let now = Probed::u32(pointer(arguments.sk).cast(), layout!(write_seq));
     let moved = now.wrapping_sub(arguments.start as u32) as i32;
     if moved > 0
         && moved as u64 == arguments.len
+        && arguments.taken == 0
         && let Some(owner) = owner::watched()
     {
-        // SAFETY: as above.
+        // SAFETY: a live map value, of this task alone.
         unsafe { (*saved).taken = arguments.len };
         send(&arguments, moved, owner);
     }
@@ -94,12 +87,7 @@ fn kprobe_sent(ctx: ProbeContext) -> u32 {
 #[kretprobe]
 fn kretprobe_send(ctx: RetProbeContext) -> u32 {
     let ret: i32 = ctx.ret();
-    let Some(saved) = take() else { return 0 };
-    let reported = ret > 0 && saved.taken >= ret as u64;
-    if !reported
-        && ret != -EAGAIN
-        && let Some(owner) = owner::watched()
-    {
+    if let Some((saved, owner)) = unreported(ret) {
         send(&saved, ret, owner);
     }
     0
@@ -153,22 +141,15 @@ kprobe_recv!(kprobe_recv_4, 4);
 /// reported again is repeated bytes to user space.
 #[kprobe]
 fn kprobe_took(ctx: ProbeContext) -> u32 {
-    let Some(sk) = ctx.arg::<u64>(0) else {
+    let Some((saved, arguments)) = under_way(&ctx, Direction::In) else {
         return 0;
     };
-    let Some(saved) = CALLS.get_ptr_mut(bpf_get_current_pid_tgid()) else {
-        return 0;
-    };
-    // SAFETY: a live map value, of this task alone.
-    let arguments = unsafe { *saved };
-    let now = Probed::u32(pointer(sk).cast(), layout!(copied_seq));
+    let now = Probed::u32(pointer(arguments.sk).cast(), layout!(copied_seq));
     let copied = now.wrapping_sub(arguments.start as u32) as i32;
     if copied > 0
-        && arguments.sk == sk
-        && arguments.direction == Direction::In as u64
         && let Some(owner) = owner::watched()
     {
-        // SAFETY: as above.
+        // SAFETY: a live map value, of this task alone.
         unsafe { (*saved).taken = copied as u64 };
         receive(&arguments, copied, owner);
     }
@@ -180,14 +161,7 @@ fn kprobe_took(ctx: ProbeContext) -> u32 {
 #[kretprobe]
 fn kretprobe_recv(ctx: RetProbeContext) -> u32 {
     let ret: i32 = ctx.ret();
-    let Some(saved) = take() else {
-        return 0;
-    };
-    let reported = ret > 0 && saved.taken >= ret as u64;
-    if !reported
-        && ret != -EAGAIN
-        && let Some(owner) = owner::watched()
-    {
+    if let Some((saved, owner)) = unreported(ret) {
         receive(&saved, ret, owner);
     }
     0
@@ -238,6 +212,30 @@ fn save(arguments: Arguments) {
             call::count(local, Counter::SocketsFull, 1);
         }
     }
+}
+
+/// This task's call, if it is one of this direction on the socket that is the
+/// probed function's first argument.
+#[inline(always)]
+fn under_way(ctx: &ProbeContext, direction: Direction) -> Option<(*mut Arguments, Arguments)> {
+    let sk = ctx.arg::<u64>(0)?;
+    let saved = CALLS.get_ptr_mut(bpf_get_current_pid_tgid())?;
+    // SAFETY: a live map value, of this task alone.
+    let arguments = unsafe { *saved };
+    let is_it = arguments.sk == sk && arguments.direction == direction as u64;
+    is_it.then_some((saved, arguments))
+}
+
+/// The call that returns this, and its owner, if it has something to tell that
+/// was not told inside it.
+#[inline(always)]
+fn unreported(ret: i32) -> Option<(Arguments, u64)> {
+    let saved = take()?;
+    let is_told = ret > 0 && saved.taken >= ret as u64;
+    if is_told || ret == -EAGAIN {
+        return None;
+    }
+    Some((saved, owner::watched()?))
 }
 
 #[inline(always)]

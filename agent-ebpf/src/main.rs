@@ -256,15 +256,9 @@ fn paged<M: Mem>(sk: Sock, ret: i32, owner: u64) {
         return;
     };
     let len = ret as u32;
-    call::announce(&call);
-    call.count(Counter::MovedBytes, u64::from(len));
-    call.count(Counter::NoBytes, 1);
-    emit::bytes(
-        &call,
-        call::sent_from::<M>(tcp, len),
-        len,
-        buffer::Pieces::NOTHING,
-    );
+    let seq = call::sent_from::<M>(tcp, len);
+    // They are the kernel's pages.
+    call::moved::<M>(&call, core::ptr::null(), seq, len, None, false);
 }
 
 #[cfg(not(test))]
