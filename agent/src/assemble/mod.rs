@@ -17,6 +17,7 @@ mod fuzz;
 mod messages;
 mod opaque;
 mod options;
+mod owed;
 mod pairing;
 mod plausible;
 mod quick;

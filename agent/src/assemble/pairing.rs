@@ -34,6 +34,7 @@
 use std::collections::VecDeque;
 
 use super::exchange::{BodySize, Exchange, Failure, Output};
+use super::owed::Owed;
 use super::quick::Pace;
 use super::sink::Sink;
 use super::stream::Hidden;
@@ -62,17 +63,9 @@ pub(super) struct Pairing {
     hopeless: bool,
     /// What those ask for whose requests were given up for want of room: the
     /// next responses are theirs.
-    owed: Option<Box<Owed>>,
+    owed: Owed,
     rare: Option<Box<Rare>>,
 }
-
-/// What given-up requests ask for, oldest first.
-#[derive(Debug, Default)]
-struct Owed(VecDeque<Asks>);
-
-/// Responses to requests that were given up are counted up to this; a client
-/// that asks for more without an answer is followed no further.
-const MAX_OWED: usize = 65_536;
 
 /// What is only needed in doubt.
 #[derive(Debug, Default)]
@@ -151,7 +144,8 @@ impl Asks {
 impl Pairing {
     /// What comes next if that is certain.
     pub(super) fn pace(&self) -> Pace {
-        let usual = self.rare.is_none() && self.owed.is_none() && !self.sliding && !self.hopeless;
+        let usual =
+            self.rare.is_none() && self.owed.is_nothing() && !self.sliding && !self.hopeless;
         match (self.queue.front(), self.queue.len(), self.certain) {
             (None, 0, 0) if usual && self.unasked == 0 => Pace::Request,
             (Some(open), 1, 1) if usual && open.asks == Asks::Any => Pace::Response,
@@ -203,7 +197,7 @@ impl Pairing {
     /// Whether one request is open and the next response is its.
     #[inline(always)]
     pub(super) fn is_one_certain(&self) -> bool {
-        self.certain == 1 && self.queue.len() == 1 && !self.sliding && self.owed.is_none()
+        self.certain == 1 && self.queue.len() == 1 && !self.sliding && self.owed.is_nothing()
     }
 
     #[inline(always)]
@@ -295,7 +289,7 @@ impl Pairing {
     pub(super) fn early_fits(&self, reply: &Reply) -> bool {
         self.certain == 1
             && self.queue.len() == 1
-            && self.owed.is_none()
+            && self.owed.is_nothing()
             && self
                 .queue
                 .front()
@@ -314,7 +308,7 @@ impl Pairing {
 
     /// Responses are missing before the one that begins now.
     pub(super) fn response_gap(&mut self, before: Hidden, sink: &mut Sink) {
-        if self.owed.take().is_some() {
+        if self.owed.forget() {
             // Nobody knows how many of them are still to come.
             self.rare().hidden = true;
         }
@@ -338,8 +332,8 @@ impl Pairing {
         sink: &mut Sink,
         out: &mut Vec<Output>,
     ) -> (Answers, Option<Asks>) {
-        if let Some(owed) = self.pay() {
-            return (Answers::GivenUp, Some(owed));
+        if let Some(asks) = self.owed.pay() {
+            return (Answers::GivenUp, Some(asks));
         }
         let Some(front) = self.queue.front() else {
             return (Answers::Nobody, Some(Asks::Any));
@@ -451,7 +445,7 @@ impl Pairing {
     /// The response to the oldest request was seen and its head was lost.
     pub(super) fn response_lost(&mut self, now: MonoNanos, sink: &mut Sink, out: &mut Vec<Output>) {
         self.answered_since = true;
-        if self.pay().is_some() {
+        if self.owed.pay().is_some() {
             return;
         }
         if self.certain > 0
@@ -493,26 +487,13 @@ impl Pairing {
     pub(super) fn make_room(&mut self, now: MonoNanos, sink: &mut Sink, out: &mut Vec<Output>) {
         let counted = !self.in_doubt() && !self.hopeless;
         if counted {
-            let owed = self.owed.get_or_insert_default();
-            owed.0.extend(self.queue.iter().map(|open| open.asks));
-            self.hopeless = owed.0.len() > MAX_OWED;
+            self.hopeless = !self.owed.add(self.queue.iter().map(|open| open.asks));
         }
         self.lose_all(now, sink, out);
         if !counted || self.hopeless {
-            self.owed = None;
+            self.owed.forget();
             self.rare().hidden = true;
         }
-    }
-
-    /// What a response is to be framed like that answers what was given up.
-    #[inline(always)]
-    fn pay(&mut self) -> Option<Asks> {
-        let Owed(owed) = &mut **self.owed.as_mut()?;
-        let asks = owed.pop_front();
-        if owed.is_empty() {
-            self.owed = None;
-        }
-        asks
     }
 
     /// Nobody can say what answers what.
@@ -548,7 +529,7 @@ impl Pairing {
             }
         }
         self.rare = None;
-        self.owed = None;
+        self.owed.forget();
         self.give_up(failure, now, sink, out);
     }
 
