@@ -9,6 +9,9 @@ use anyhow::{Context as _, Result, bail};
 use crate::report::Report;
 use crate::targets::Places;
 
+/// A kernel that nobody has named.
+pub const UNKNOWN: &str = "unknown";
+
 /// The arguments of a suite.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Arguments {
@@ -34,7 +37,7 @@ impl Arguments {
 
     fn parse(mut words: impl Iterator<Item = String>) -> Result<Self> {
         let mut out = None;
-        let mut kernel = "unknown".to_owned();
+        let mut kernel = UNKNOWN.to_owned();
         let (mut only, mut except) = (Vec::new(), Vec::new());
         while let Some(word) = words.next() {
             let mut value = || {
