@@ -48,6 +48,12 @@ struct Report {
 }
 
 impl Report {
+    fn count(&mut self, failure: Failure) {
+        if let Some(errors) = self.errors.get_mut(failure.index()) {
+            *errors += 1;
+        }
+    }
+
     /// Why it does not work; that there is no such kind is nothing wrong.
     fn failing(&self) -> Option<&(Failure, Instant, String)> {
         let failing = self.failing.as_ref();
@@ -173,10 +179,7 @@ impl Mirror {
 
     /// The API has said nothing for this time, and is asked again.
     pub(super) fn silent(&self, kind: Kind, time: Duration) {
-        let mut state = self.lock();
-        if let Some(errors) = state.report(kind).errors.get_mut(Failure::Silent.index()) {
-            *errors += 1;
-        }
+        self.lock().report(kind).count(Failure::Silent);
         let kind = kind.plural();
         tracing::info!("the watch of {kind} was silent for {time:?} and is begun again");
     }
@@ -187,9 +190,7 @@ impl Mirror {
         let mut state = self.lock();
         let is_synced = state.cluster.is_synced(kind);
         let report = state.report(kind);
-        if let Some(errors) = report.errors.get_mut(failure.index()) {
-            *errors += 1;
-        }
+        report.count(failure);
         let before = report.failing.take();
         let since = before
             .as_ref()

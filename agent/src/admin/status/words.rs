@@ -1,5 +1,7 @@
 //! How values are written for people.
 
+use time::OffsetDateTime;
+
 /// Names come from containers and from the wire: none gets to move the cursor.
 pub(super) fn visible(text: &str) -> String {
     text.chars()
@@ -87,27 +89,14 @@ pub(super) fn columns(rows: &[Vec<String>], indent: &str) -> String {
     text
 }
 
-/// `2026-11-06 21:20:00Z`, by Howard Hinnant's `civil_from_days`.
+/// `2026-11-06 21:20:00Z`; of a time that no calendar has, its seconds.
 pub(super) fn utc(unix_seconds: u64) -> String {
-    let days = unix_seconds / 86_400 + 719_468;
-    let (era, day_of_era) = (days / 146_097, days % 146_097);
-    let year_of_era =
-        (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let shifted = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * shifted + 2) / 5 + 1;
-    let month = if shifted < 10 {
-        shifted + 3
-    } else {
-        shifted - 9
+    let seconds = i64::try_from(unix_seconds).unwrap_or(i64::MAX);
+    let Ok(time) = OffsetDateTime::from_unix_timestamp(seconds) else {
+        return format!("{unix_seconds} s after 1970");
     };
-    let year = year_of_era + era * 400 + u64::from(month <= 2);
-    let (h, m, s) = (
-        unix_seconds / 3600 % 24,
-        unix_seconds / 60 % 60,
-        unix_seconds % 60,
-    );
-    format!("{year:04}-{month:02}-{day:02} {h:02}:{m:02}:{s:02}Z")
+    let (h, m, s) = time.to_hms();
+    format!("{} {h:02}:{m:02}:{s:02}Z", time.date())
 }
 
 #[cfg(test)]
@@ -120,6 +109,7 @@ mod tests {
         assert_eq!(utc(951_782_400), "2000-02-29 00:00:00Z");
         assert_eq!(utc(1_794_000_000), "2026-11-06 21:20:00Z");
         assert_eq!(utc(4_107_542_399), "2100-02-28 23:59:59Z");
+        assert_eq!(utc(u64::MAX), "18446744073709551615 s after 1970");
         assert_eq!(
             [59, 61, 3_660, 90_000].map(duration),
             ["59s", "1m1s", "1h1m", "1d1h"]

@@ -244,8 +244,7 @@ impl Store {
     #[must_use]
     pub fn list(&self, kind: Kind, mesh: Option<&str>) -> Vec<Arc<Item>> {
         let state = self.state();
-        let of_others = state.cluster.iter().chain(&state.others);
-        let all: BTreeMap<_, _> = of_others.chain(&state.stored).collect();
+        let all: BTreeMap<_, _> = state.all().collect();
         all.into_iter()
             .filter(|(key, _)| key.kind == kind && mesh.is_none_or(|mesh| *key.mesh == *mesh))
             .map(|(_, item)| Arc::clone(item))
@@ -256,9 +255,8 @@ impl Store {
     #[must_use]
     pub fn resources(&self) -> Resources {
         let state = self.state();
-        let of_others = state.cluster.values().chain(state.others.values());
-        let all = of_others.chain(state.stored.values());
-        all.map(|item| item.resource.clone()).collect()
+        let all = state.all();
+        all.map(|(_, item)| item.resource.clone()).collect()
     }
 
     /// Creates or replaces a resource. `value` is its Universal form, and says
@@ -366,6 +364,12 @@ impl Store {
 }
 
 impl State {
+    /// Everything; of several of one identity the last counts.
+    fn all(&self) -> impl Iterator<Item = (&ResourceKey, &Arc<Item>)> {
+        let of_others = self.cluster.iter().chain(&self.others);
+        of_others.chain(&self.stored)
+    }
+
     fn get(&self, key: &ResourceKey) -> Option<&Arc<Item>> {
         let of_others = || self.others.get(key).or_else(|| self.cluster.get(key));
         self.stored.get(key).or_else(of_others)
