@@ -124,6 +124,10 @@ impl Bench {
                 .arg(workspace.root.join(FLOOR)),
         )?;
         let test = |name| build::binary(workspace, "nodespan-tests", name, true, None);
+        let envoy = servers::find(&Cache::open()?)?.envoy;
+        // The clock of a guest that waits for this disk runs ahead, and with it
+        // the time that Envoy has for its start.
+        std::io::copy(&mut fs::File::open(&envoy)?, &mut std::io::sink())?;
         Ok(Spec {
             mode: Mode::Instructions,
             load_seconds: 1,
@@ -131,7 +135,7 @@ impl Bench {
             pingpong: test("pingpong")?,
             agent: build::agent(workspace, true)?,
             floor,
-            envoy: servers::find(&Cache::open()?)?.envoy,
+            envoy,
             turns: if self.quick { 5_000 } else { 20_000 },
             // Fewer would share what a start costs among fewer.
             exchanges: 64_000,
