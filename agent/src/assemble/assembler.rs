@@ -9,7 +9,8 @@ use super::table::Table;
 use crate::capture::{Command, Event, Record};
 use crate::units::{MonoNanos, SocketId};
 
-/// How long a failed send waits for a response that may still be read.
+/// How long a client that failed may be silent while what it was sent before
+/// may still be read.
 const LAST_WORDS: u64 = 1_000_000_000;
 
 /// Makes exchanges of the records of all connections.
@@ -98,7 +99,7 @@ impl Assembler {
         for connection in self.table.iter_mut() {
             let silent = now.since(connection.last);
             if let Some((_, at)) = connection.failed {
-                if now.since(at) > LAST_WORDS {
+                if now.since(at.max(connection.last)) > LAST_WORDS {
                     connection.end(Cause::Ended, at, &mut self.sink, out);
                 }
             } else if connection.is_idle() {

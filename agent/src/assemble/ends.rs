@@ -61,9 +61,10 @@ impl Connection {
 
     /// The connection failed.
     ///
-    /// A client that fails to send a body may still read a response that was
-    /// sent before (413, say): `tcp_recvmsg` looks at what was received before
-    /// it looks for errors. Then the close decides.
+    /// A client that fails to send may still read a response that was sent
+    /// before (413 to a body, or what answers an earlier request):
+    /// `tcp_recvmsg` looks at what was received before it looks for errors.
+    /// Then the close decides.
     pub(super) fn failed(
         &mut self,
         errno: i32,
@@ -75,7 +76,8 @@ impl Connection {
         let Some(failure) = failure(errno) else {
             return;
         };
-        if self.side == Some(Side::Client) && self.outgoing.in_body() {
+        let asked = failure == Failure::Reset && !self.pairing.is_empty();
+        if self.side == Some(Side::Client) && (asked || self.outgoing.in_body()) {
             self.failed.get_or_insert((failure, at));
         } else {
             self.end(Cause::Broken(failure), at, sink, out);

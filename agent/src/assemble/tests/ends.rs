@@ -116,6 +116,40 @@ fn a_client_that_fails_to_send_may_still_read_why() {
 }
 
 #[test]
+fn a_client_that_fails_to_send_its_next_request_may_still_read_an_answer() {
+    let mut socket = Socket::new();
+    socket.send(get("/1")).failed(104);
+    assert_eq!(socket.told(), "");
+    socket.recv(ok(2));
+    socket.close();
+    assert_eq!(socket.told(), "GET /1 200 0>2");
+
+    // What is never answered ends where it failed.
+    let mut socket = Socket::new();
+    socket
+        .send(get("/1"))
+        .send(get("/2"))
+        .failed(32)
+        .recv(ok(2));
+    socket.close();
+    assert_eq!(
+        socket.told(),
+        "GET /1 200 0>2; GET /2 - 0>0 connection reset"
+    );
+
+    // Who reads on is waited for.
+    let mut socket = Socket::new();
+    socket.send(get("/1")).send(get("/2")).failed(104);
+    socket.now += 900_000_000;
+    socket.recv(ok(2));
+    let later = MonoNanos(socket.now + 900_000_000);
+    socket.assembler.expire(later, &mut socket.out);
+    assert_eq!(socket.told(), "GET /1 200 0>2");
+    socket.recv(ok(2));
+    assert_eq!(socket.told(), "GET /1 200 0>2; GET /2 200 0>2");
+}
+
+#[test]
 fn a_reused_socket_is_another_connection() {
     let mut socket = Socket::new();
     socket.recv(get("/1"));
