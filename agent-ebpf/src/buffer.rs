@@ -32,7 +32,7 @@ pub(crate) struct Pieces {
 }
 
 /// Pieces walked back at most to find where a receive began.
-const BACK: u32 = 16;
+const BACK: u32 = 64;
 
 impl Pieces {
     /// No byte can be read.

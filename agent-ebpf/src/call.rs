@@ -15,8 +15,6 @@ use crate::mem::{Mem, is_number_of, low_half, read_kernel};
 use crate::owner::{self, Sock};
 use crate::{emit, ring};
 
-/// `RCV_SHUTDOWN` (include/net/sock.h).
-const RCV_SHUTDOWN: u8 = 1;
 const AF_INET: u16 = 2;
 const AF_INET6: u16 = 10;
 
@@ -244,14 +242,16 @@ pub(crate) fn open<M: Mem>(
 /// The receive moved `copied_seq` by what it returned, and by one more if it
 /// also took the FIN (`found_fin_ok` in `tcp_recvmsg_locked`). It did so just
 /// if everything up to `rcv_nxt` is taken and a FIN has come: `rcv_nxt` counts
-/// the FIN.
+/// the FIN. `SOCK_DONE` says so (`tcp_fin`); `RCV_SHUTDOWN` does not, a reset
+/// and a `shutdown` of our own side set it, too.
 #[inline(always)]
 pub(crate) fn received_from<M: Mem>(sk: *const u8, tcp: *const u8, moved: u32) -> u32 {
     let copied = M::u32(tcp, layout!(copied_seq));
     let mut seq = copied.wrapping_sub(moved);
-    // A word in 5.10 (a bit field's neighbour), a byte later: the flag is in
-    // the low bits of either on a little-endian machine.
-    if M::u8(sk, layout!(shutdown)) & RCV_SHUTDOWN != 0 && copied == M::u32(tcp, layout!(rcv_nxt)) {
+    // An `unsigned long`, of which the flag is in the lower half.
+    if M::u32(sk, layout!(flags)) & layout!(flag_done) != 0
+        && copied == M::u32(tcp, layout!(rcv_nxt))
+    {
         seq = seq.wrapping_sub(1);
     }
     seq

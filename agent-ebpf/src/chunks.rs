@@ -14,8 +14,9 @@ use crate::ring;
 
 /// What a call that may start a message brings at least.
 const WHOLE: u32 = MAX_CHUNKS * CHUNK as u32;
-/// Steps of putting chunks together: two for each piece, one for each chunk.
-const STEPS: u32 = 160;
+/// Steps of putting chunks together: two for each piece, one for each chunk,
+/// so that a call may have as many pieces as it can (`UIO_MAXIOV`).
+const STEPS: u32 = 2 * 1024 + MAX_CHUNKS;
 
 /// Sends everything up to `Work::limit`, chunk by chunk, or until the head has
 /// ended and enough is sent.

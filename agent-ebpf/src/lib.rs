@@ -7,7 +7,7 @@
 #![no_std]
 
 /// Raised with every change of this file that changes bytes.
-pub const LAYOUT_VERSION: u32 = 3;
+pub const LAYOUT_VERSION: u32 = 4;
 
 /// Payload bytes of one record at most. A call that may start a message comes
 /// up in several records of this size.
@@ -108,8 +108,6 @@ pub const OWNER_PROCESS: u64 = 1 << 60;
 pub const FLAG_FAULT: u16 = 1;
 /// The call's buffer was of a kind that has no user address (kernel pages).
 pub const FLAG_NO_BYTES: u16 = 2;
-/// `write_seq` did not advance by exactly what the call returned.
-pub const FLAG_SEQ_UNCERTAIN: u16 = 4;
 
 const _: () = assert!(size_of::<RawRecord>() == 64);
 const _: () = assert!(size_of::<Tuple>() == 40);
@@ -327,8 +325,10 @@ pub struct Layout {
     pub snd_una: u32,
     /// `tcp_sock.bytes_acked`.
     pub bytes_acked: u32,
-    /// `sock.sk_shutdown`.
-    pub shutdown: u32,
+    /// `sock_common.skc_flags`.
+    pub flags: u32,
+    /// The bit of `SOCK_DONE` in it.
+    pub flag_done: u32,
     /// `sock_common.skc_dport`, followed by `skc_num`.
     pub dport: u32,
     /// `sock_common.skc_family`.

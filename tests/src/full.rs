@@ -112,9 +112,20 @@ fn sockets(report: &mut Report, nodespan: &Path, places: &Places, target: &Targe
                 client.exchange("GET", &path, "")?;
             }
         }
+        // Bodies in both directions, on more ends than the map of what is
+        // skipped has room for: those that are watched at both.
+        let words = "w".repeat(1 << 20);
+        for client in open.iter_mut().take(4) {
+            let length = format!("Content-Length: {}\r\n", words.len());
+            client.request("POST", "/echo/full-skips/1", &length)?;
+            client.send(&words)?;
+            client.response("POST")?;
+            client.exchange("GET", "/big/full-skips/2", "")?;
+        }
         // All are closed: whoever asks for the status has room.
     }
     let missed = settle(nodespan, "/records/missed/map_full");
+    let refused = status(nodespan).and_then(|status| at(&status, "/ledger/events/skip_refused"));
     many(&mut Client::connect(target.addr())?, "full-again", AFTER)?;
     let seen = Seen::new(agent.stop()?, all_lines(std::slice::from_ref(target))?);
 
@@ -130,6 +141,11 @@ fn sockets(report: &mut Report, nodespan: &Path, places: &Places, target: &Targe
             (missing..=most).contains(&missed),
             "{missed} calls are counted, not {missing}"
         );
+        Ok(Verdict::Passed)
+    });
+    report.check("full/skips-counted", || {
+        let refused = refused?;
+        ensure!(refused > 0, "no word on bodies is counted as refused");
         Ok(Verdict::Passed)
     });
     report.check("full/map-recovers", || {

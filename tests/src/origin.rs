@@ -1,7 +1,7 @@
 //! The suite's own server: plain blocking calls, one thread per connection,
 //! each response in one write, and a log in memory.
 
-use std::io::{ErrorKind, Read as _, Write as _};
+use std::io::{ErrorKind, IoSliceMut, Read as _, Write as _};
 use std::net::{IpAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -41,6 +41,7 @@ impl Origin {
                         let _ = Connection {
                             stream,
                             buffer: Vec::new(),
+                            fills: 0,
                             log,
                         }
                         .serve();
@@ -64,6 +65,7 @@ impl Origin {
 struct Connection {
     stream: TcpStream,
     buffer: Vec<u8>,
+    fills: u32,
     log: Arc<Mutex<Vec<Line>>>,
 }
 
@@ -112,7 +114,7 @@ impl Connection {
             "small" if header(head, "if-modified-since").is_some() => {
                 (304, "HTTP/1.1 304 Not Modified\r\n\r\n".to_owned())
             }
-            "small" => (200, sized("200 OK", "hello\n")),
+            "small" | "behind" => (200, sized("200 OK", "hello\n")),
             "empty" => (204, "HTTP/1.1 204 No Content\r\n\r\n".to_owned()),
             "error" => (500, sized("500 Broken", "broken\n")),
             "echo" => (200, sized("200 OK", &format!("{length}\n"))),
@@ -157,8 +159,10 @@ impl Connection {
                 self.echo()?;
                 return Ok(false);
             }
-            "reset" => {
-                self.fill()?; // The client says that it has the first half.
+            "reset" | "behind" => {
+                if verb == "reset" {
+                    self.fill()?; // The client says that it has the first half.
+                }
                 rustix::net::sockopt::set_socket_linger(&self.stream, Some(Duration::ZERO))?;
                 return Ok(false);
             }
@@ -255,9 +259,24 @@ impl Connection {
         }
     }
 
+    /// Every other time into many small pieces (`readv`), as some servers do.
     fn fill(&mut self) -> Result<bool> {
-        let mut bytes = [0; 65536];
-        let got = match self.stream.read(&mut bytes) {
+        let mut bytes = vec![0; 65536 + SMALL.iter().sum::<usize>()];
+        self.fills += 1;
+        let read = if self.fills.is_multiple_of(2) {
+            let mut rest = bytes.as_mut_slice();
+            let mut pieces = Vec::new();
+            for size in SMALL {
+                let (piece, behind) = rest.split_at_mut(size);
+                pieces.push(IoSliceMut::new(piece));
+                rest = behind;
+            }
+            pieces.push(IoSliceMut::new(rest));
+            self.stream.read_vectored(&mut pieces)
+        } else {
+            self.stream.read(&mut bytes)
+        };
+        let got = match read {
             Ok(got) => got,
             Err(error) if error.kind() == ErrorKind::ConnectionReset => 0,
             Err(error) => return Err(error.into()),
@@ -266,6 +285,11 @@ impl Connection {
         Ok(got > 0)
     }
 }
+
+/// Sizes of the small pieces.
+const SMALL: [usize; 20] = [
+    1, 1, 2, 3, 5, 8, 13, 21, 34, 55, 3, 1, 4, 1, 5, 9, 2, 6, 5, 3,
+];
 
 const UPGRADE: &str =
     "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\n";

@@ -1,10 +1,11 @@
 //! A client that has every byte and every write under control.
 
-use std::io::{ErrorKind, Read as _, Write as _};
+use std::io::{ErrorKind, IoSlice, Read as _, Write as _};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
+use rustix::event::{self, PollFd, PollFlags, Timespec};
 
 use crate::wait;
 
@@ -99,6 +100,34 @@ impl Client {
         self.send(&bytes[..at])?;
         self.wait_read()?;
         self.send(&bytes[at..])
+    }
+
+    /// Sends the parts in one call, each from a place of its own (`writev`).
+    ///
+    /// # Errors
+    /// If the connection fails or the kernel does not take all at once.
+    pub fn send_pieces(&mut self, parts: &[&[u8]]) -> Result<()> {
+        let pieces: Vec<IoSlice<'_>> = parts.iter().map(|part| IoSlice::new(part)).collect();
+        let all: usize = parts.iter().map(|part| part.len()).sum();
+        let sent = self.stream.write_vectored(&pieces).context("sending")?;
+        ensure!(sent == all, "the kernel took {sent} of {all} bytes");
+        Ok(())
+    }
+
+    /// Waits until the connection is reset, without reading what came before.
+    ///
+    /// # Errors
+    /// If it is not.
+    pub fn wait_reset(&self) -> Result<()> {
+        let mut fds = [PollFd::new(&self.stream, PollFlags::empty())];
+        let most = Timespec {
+            tv_sec: 30,
+            tv_nsec: 0,
+        };
+        event::poll(&mut fds, Some(&most))?;
+        let [fd] = fds;
+        ensure!(fd.revents().contains(PollFlags::HUP), "it is not reset");
+        Ok(())
     }
 
     /// Waits until the server (on this machine, in this network namespace)

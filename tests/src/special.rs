@@ -84,6 +84,116 @@ pub fn split(cases: &mut Cases, report: &Report, target: &Target, fresh: bool) {
     );
 }
 
+/// A head is whole however many pieces of memory its call takes it from, and
+/// the server reads it into.
+pub fn pieces(cases: &mut Cases, report: &Report, target: &Target) {
+    let tag = format!("{}-pieces", target.name);
+    let go = Go::at(target.addr(), tag.clone());
+    let series = target.port ^ 0x1e5;
+    let ids_of = |n: usize| {
+        let (trace, span) = ids(series, n);
+        format!("X-B3-TraceId: {trace}\r\nX-B3-SpanId: {span}\r\nX-B3-Sampled: 1\r\n")
+    };
+    let path = {
+        let tag = tag.clone();
+        move |n: usize| format!("/small/{tag}/{n:04}")
+    };
+    let length = head("GET", &path(0), &ids_of(0)).len();
+    // Of each size, in front of the ids; the last calls have about 1,000 pieces.
+    let long = [(600, 1), (8_000, 10), (24_000, 25), (40_000, 40)];
+    let drive = || {
+        let mut client = Client::connect(go.addr)?;
+        let mut ask = |bytes: &[u8], parts: &[&[u8]]| {
+            client.send_pieces(parts)?;
+            let status = client.response("GET")?.status;
+            ensure!(status == 200, "status {status} to {} bytes", bytes.len());
+            Ok(())
+        };
+        for n in 0..length {
+            let bytes = head("GET", &path(n), &ids_of(n));
+            let (first, second) = bytes.as_bytes().split_at(n);
+            ask(bytes.as_bytes(), &[first, &[], second])?;
+        }
+        for (n, (size, piece)) in (length..).zip(long) {
+            let headers = format!("Cookie: {}\r\n{}", "c".repeat(size), ids_of(n));
+            let bytes = head("GET", &path(n), &headers);
+            let parts: Vec<&[u8]> = bytes.as_bytes().chunks(piece).collect();
+            ask(bytes.as_bytes(), &parts)?;
+        }
+        Ok(())
+    };
+    let all = length + long.len();
+    let verify = {
+        let tag = tag.clone();
+        move |seen: &Seen| {
+            whole(seen, &tag)?;
+            for kind in [Kind::Client, Kind::Server] {
+                for span in seen.spans(&tag, kind) {
+                    let n: usize = span.path().rsplit('/').next().unwrap_or_default().parse()?;
+                    ensure!(span.trace == ids(series, n).0, "trace id of {n} lost");
+                }
+            }
+            seen.sizes(&tag, &[(0, 6)])
+        }
+    };
+    cases.drive(
+        report,
+        &format!("{}/pieces", target.name),
+        &tag,
+        Some(all),
+        drive,
+        verify,
+    );
+}
+
+/// An answer that is read when the connection has been reset behind it, also
+/// by a client that has failed to send something since.
+pub fn reset_behind(cases: &mut Cases, report: &Report, target: &Target, sends: bool) {
+    let name = if sends {
+        "reset-behind-sent"
+    } else {
+        "reset-behind"
+    };
+    let tag = format!("{}-{name}", target.name);
+    let go = Go::at(target.addr(), tag.clone());
+    let drive = || {
+        let mut client = Client::connect(go.addr)?;
+        // Behind another, so that it is known where its answer must begin.
+        client.exchange("GET", &go.path("small"), "")?;
+        client.request("GET", &go.path("behind"), "")?;
+        client.wait_reset()?;
+        if sends {
+            let failed = client.request("GET", &go.path("small"), "").is_err();
+            ensure!(
+                failed,
+                "a request could be sent on a connection that is gone"
+            );
+        }
+        let response = client.response("GET")?;
+        ensure!(response.status == 200, "status {}", response.status);
+        Ok(())
+    };
+    let verify = {
+        let tag = tag.clone();
+        move |seen: &Seen| {
+            whole(seen, &tag)?;
+            for client in seen.spans(&tag, Kind::Client) {
+                let error = client.tag("error");
+                ensure!(error.is_empty(), "error {error:?} though it was answered");
+            }
+            seen.sizes(&tag, &[(0, 6)])
+        }
+    };
+    cases.drive(
+        report,
+        &format!("{}/{name}", target.name),
+        &tag,
+        Some(2),
+        drive,
+        verify,
+    );
+}
+
 /// What must not depend on how a head was split.
 fn alike(span: &Span) -> Vec<(String, String)> {
     let same = ["http.url", "peer.address"];

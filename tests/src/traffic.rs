@@ -181,6 +181,9 @@ fn drive(cases: &mut Cases, report: &Report, targets: &[Target], places: &Places
         match target.name {
             "origin" => {
                 special::split(cases, report, target, true);
+                special::pieces(cases, report, target);
+                special::reset_behind(cases, report, target, false);
+                special::reset_behind(cases, report, target, true);
                 special::cookies(cases, report, target, 40);
                 special::decisions(cases, report, target);
                 special::methods(cases, report, target);

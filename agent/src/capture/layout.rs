@@ -113,7 +113,10 @@ impl Kernel {
             bytes_received: at("tcp_sock.bytes_received")?,
             snd_una: at("tcp_sock.snd_una")?,
             bytes_acked: at("tcp_sock.bytes_acked")?,
-            shutdown: at("sock.sk_shutdown")?,
+            flags: at("sock_common.skc_flags")?,
+            flag_done: 1_u32
+                .checked_shl(btf.enumerator("SOCK_DONE")?)
+                .unwrap_or_default(),
             dport: at("sock_common.skc_dport")?,
             family: at("sock_common.skc_family")?,
             daddr: at("sock_common.skc_daddr")?,

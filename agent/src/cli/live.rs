@@ -157,6 +157,7 @@ fn read(
             assembler.push(record, &mut outputs);
         });
         taken.set(live.records_read(), live.malformed());
+        taken.unsaid.store(live.unsaid(), Ordering::Relaxed);
         events::assembled(assembler.counters(), ledger);
         let now = now();
         if now.since(expired_at) > EXPIRY {
@@ -298,6 +299,7 @@ pub(super) struct Accounts {
 pub(super) struct Taken {
     read: AtomicU64,
     malformed: AtomicU64,
+    unsaid: AtomicU64,
 }
 
 impl Taken {
@@ -341,6 +343,9 @@ pub(super) fn account(
     ledger
         .events
         .set(Counted::SendEntryLost, get(Counter::EntrySlot));
+    ledger
+        .events
+        .set(Counted::SkipRefused, taken.unsaid.load(Ordering::Relaxed));
     bytes
         .moved
         .store(get(Counter::MovedBytes), Ordering::Relaxed);

@@ -139,6 +139,9 @@ reasons! {
         /// A send whose entry another task's took the place of: its time is
         /// that of its exit (counted in the kernel).
         SendEntryLost "send_entry_lost",
+        /// A word on bytes to come that the kernel's map had no room for: they
+        /// come up in vain.
+        SkipRefused "skip_refused",
         /// A head that the parser refused but whose start line reads.
         LenientHead "lenient_head",
         /// A head over 64 KiB.

@@ -34,7 +34,7 @@ const ROOTS: Roots = Roots {
         "tcp_set_ulp",
         "tcp_splice_read",
     ],
-    enumerators: "ITER_",
+    enumerators: &["ITER_", "SOCK_DONE"],
 };
 
 /// Writes tests/data/btf anew.

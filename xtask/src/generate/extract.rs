@@ -15,8 +15,8 @@ pub(super) struct Roots {
     pub(super) structs: &'static [&'static str],
     /// Functions, likewise.
     pub(super) functions: &'static [&'static str],
-    /// Every enum with an enumerator that begins with this.
-    pub(super) enumerators: &'static str,
+    /// Every enum with an enumerator that begins with one of these.
+    pub(super) enumerators: &'static [&'static str],
 }
 
 /// The types that stay.
@@ -220,7 +220,8 @@ fn chosen(types: &[Type], roots: &Roots) -> Result<Vec<u32>> {
             STRUCT | UNION => (roots.structs.contains(&one.name.as_str()), "struct"),
             FUNC => (roots.functions.contains(&one.name.as_str()), "function"),
             ENUM | ENUM64 => {
-                let fits = |part: &Part| matches!(part, Part::Name(name) if name.starts_with(roots.enumerators));
+                let asked = |name: &str| roots.enumerators.iter().any(|its| name.starts_with(its));
+                let fits = |part: &Part| matches!(part, Part::Name(name) if asked(name));
                 (one.parts.iter().any(fits), "enum")
             }
             _ => continue,
@@ -332,7 +333,7 @@ mod tests {
     const ROOTS: Roots = Roots {
         structs: &["outer", "gone"],
         functions: &["f"],
-        enumerators: "ITER_",
+        enumerators: &["ITER_"],
     };
 
     fn one(name: &str, kind: u32, size_or_type: u32, parts: &[Part]) -> Type {

@@ -389,6 +389,7 @@ fn open(
         .override_global("SETTINGS", &super::control::Plain(settings), true)
         .map_max_entries("RING", options.ring_bytes)
         .map_max_entries("SOCKETS", options.sockets)
+        .map_max_entries("SKIPS", options.sockets)
         .load(&super::patch::preempt(object, preempt))
         .map_err(|source| {
             if permission(&source) {

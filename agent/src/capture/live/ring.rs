@@ -30,6 +30,7 @@ pub struct Live {
     linger: Duration,
     idle: u32,
     malformed: u64,
+    unsaid: u64,
     read: u64,
     /// Records that came during the self-test and are not its own: the first
     /// words of sockets that were busy meanwhile.
@@ -83,6 +84,7 @@ impl Live {
             linger: options.linger,
             idle: 0,
             malformed: 0,
+            unsaid: 0,
             read: 0,
             early: Vec::new(),
             testing: true,
@@ -182,7 +184,6 @@ impl Live {
 
     /// Tells the programs what is of no interest.
     pub fn apply(&mut self, command: &Command) {
-        // A full map only means that bytes come up in vain.
         match *command {
             Command::SkipTo {
                 socket,
@@ -190,13 +191,11 @@ impl Live {
                 direction,
                 seq,
             } => {
-                let skip = skip(origins, seq, 0);
-                let _full = self.skips.insert(skip_key(socket.0, direction), skip, 0);
+                self.say(socket, direction, skip(origins, seq, 0));
             }
             Command::Ignore { socket, origins } => {
                 for direction in [Direction::In, Direction::Out] {
-                    let skip = skip(origins, TcpSeq(0), 1);
-                    let _full = self.skips.insert(skip_key(socket.0, direction), skip, 0);
+                    self.say(socket, direction, skip(origins, TcpSeq(0), 1));
                 }
             }
             Command::Renew { socket } => {
@@ -238,6 +237,18 @@ impl Live {
     #[must_use]
     pub fn malformed(&self) -> u64 {
         self.malformed
+    }
+
+    /// What [`Live::apply`] was told and the kernel's map had no room for.
+    #[must_use]
+    pub fn unsaid(&self) -> u64 {
+        self.unsaid
+    }
+
+    /// A full map only means that bytes come up in vain.
+    fn say(&mut self, socket: SocketId, direction: Direction, skip: Plain<Skip>) {
+        let said = self.skips.insert(skip_key(socket.0, direction), skip, 0);
+        self.unsaid += u64::from(said.is_err());
     }
 
     fn tidy_inside(&mut self) {
