@@ -2,6 +2,7 @@
 //! much of it does.
 
 use std::{
+    collections::BTreeSet,
     fs,
     io::{BufRead, BufReader, Write},
     process::{Command, Stdio},
@@ -98,16 +99,18 @@ impl Test {
         });
         let suites: Vec<&Suite> = suites.collect();
         let needs_image = suites.iter().any(|suite| suite.containers);
+        for package in suites
+            .iter()
+            .map(|suite| suite.package)
+            .collect::<BTreeSet<_>>()
+        {
+            build::binaries(workspace, package, &objects)?;
+        }
         thread::scope(|scope| {
-            let mut image = None;
-            for suite in suites {
-                let binary =
-                    build::binary(workspace, suite.package, suite.binary, true, Some(&objects))?;
-                let is_alone = matches!(suite.place, Place::OneGuest(_) | Place::Counted(_));
-                // It takes minutes, and one guest leaves a processor idle.
-                if needs_image && image.is_none() && (is_alone || suite.containers) {
-                    image = Some(scope.spawn(|| in_background(|| dist::image(workspace))));
-                }
+            // It takes minutes, and what runs on this machine mostly waits.
+            let mut image =
+                needs_image.then(|| scope.spawn(|| in_background(|| dist::image(workspace))));
+            let mut site = |suite: &Suite| -> Result<Site<'_>> {
                 let second_zipkin = || {
                     let start = || Zipkin::start(0, None);
                     sh::step("starting another Zipkin", start)
@@ -123,8 +126,8 @@ impl Test {
                     made.context("cargo xtask dist")
                 };
                 let image = suite.containers.then(made);
-                let site = Site {
-                    binary,
+                Ok(Site {
+                    binary: workspace.target.join("release").join(suite.binary),
                     agent: agent.clone(),
                     zipkin: &zipkin,
                     jaeger: &jaeger,
@@ -132,15 +135,24 @@ impl Test {
                     kubernetes: kubernetes.transpose()?,
                     image: image.transpose()?,
                     out: out.clone(),
-                };
-                match suite.place {
-                    Place::Host => suite::on_host(suite, &site, tally)?,
-                    Place::Guest => suite::in_guests(suite, &site, kernels, tally)?,
+                })
+            };
+            // Those in one guest each go together, behind the others.
+            let mut alone = Vec::new();
+            for suite in suites {
+                match &suite.place {
+                    Place::Host => suite::on_host(suite, &site(suite)?, tally)?,
+                    Place::Guest => suite::in_guests(&[(suite, site(suite)?, kernels)], tally),
                     Place::OneGuest(kernel) | Place::Counted(kernel) => {
-                        suite::in_guests(suite, &site, &[kernel], tally)?;
+                        alone.push((suite, std::slice::from_ref(kernel)));
                     }
                 }
             }
+            let alone = alone
+                .into_iter()
+                .map(|(suite, kernel)| Ok((suite, site(suite)?, kernel)))
+                .collect::<Result<Vec<_>>>()?;
+            suite::in_guests(&alone, tally);
             Ok(())
         })
     }

@@ -186,49 +186,45 @@ pub(super) fn on_host(suite: &Suite, site: &Site<'_>, tally: &mut Tally) -> Resu
     Ok(())
 }
 
-/// Runs a suite in a guest of each kernel, two at a time, and prints a matrix.
-///
-/// # Errors
-/// If a folder for results cannot be made.
-pub(super) fn in_guests(
-    suite: &Suite,
-    site: &Site<'_>,
-    kernels: &[Kernel],
-    tally: &mut Tally,
-) -> Result<()> {
+/// Runs suites in guests of these kernels, two guests at a time, and prints a
+/// matrix for each suite.
+pub(super) fn in_guests(suites: &[(&Suite, Site<'_>, &[Kernel])], tally: &mut Tally) {
+    let mut order: Vec<(usize, &Suite, &Site<'_>, Kernel)> = Vec::new();
+    for (place, (suite, site, kernels)) in suites.iter().enumerate() {
+        order.extend(kernels.iter().map(|kernel| (place, *suite, site, *kernel)));
+    }
     // Who has most to do begins.
-    let mut order = kernels.to_vec();
-    order.sort_by_key(|kernel| suite.longest != Some(*kernel));
+    order.sort_by_key(|(_, suite, _, kernel)| suite.longest != Some(*kernel));
     let next = AtomicUsize::new(0);
     let runs = Mutex::new(Vec::new());
     thread::scope(|scope| {
-        for _ in 0..AT_ONCE.min(kernels.len()) {
+        for _ in 0..AT_ONCE.min(order.len()) {
             // A guest dies with the thread that started it: this one stays
             // until its guests are done.
             scope.spawn(|| {
-                while let Some(kernel) = order.get(next.fetch_add(1, Ordering::Relaxed)) {
+                while let Some((place, suite, site, kernel)) =
+                    order.get(next.fetch_add(1, Ordering::Relaxed))
+                {
                     let run = in_guest(suite, site, *kernel);
-                    lock(&runs).push((*kernel, run));
+                    lock(&runs).push((*place, *kernel, run));
                 }
             });
         }
     });
     let mut runs = runs.into_inner().unwrap_or_else(PoisonError::into_inner);
-    runs.sort_by_key(|(kernel, _)| *kernel);
-    let mut matrix = Matrix::default();
-    for (kernel, run) in runs {
-        for (name, verdict) in &run.checks {
-            matrix.add(kernel.name(), name, verdict.clone());
+    runs.sort_by_key(|(place, kernel, _)| (*place, *kernel));
+    for (place, (suite, _, kernels)) in suites.iter().enumerate() {
+        let mut matrix = Matrix::default();
+        for (_, kernel, run) in runs.iter().filter(|(its, _, _)| *its == place) {
+            for (name, verdict) in &run.checks {
+                matrix.add(kernel.name(), name, verdict.clone());
+            }
+            run.report(tally);
         }
-        run.report(tally);
+        let columns: Vec<&str> = kernels.iter().map(|kernel| kernel.name()).collect();
+        let matrix = matrix.render(&columns);
+        println!("\n{} on real kernels\n{matrix}", suite.binary);
     }
-    let columns: Vec<&str> = kernels.iter().map(|kernel| kernel.name()).collect();
-    println!(
-        "\n{} on real kernels\n{}",
-        suite.binary,
-        matrix.render(&columns)
-    );
-    Ok(())
 }
 
 fn in_guest(suite: &Suite, site: &Site<'_>, kernel: Kernel) -> Run {
