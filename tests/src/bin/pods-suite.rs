@@ -2,6 +2,9 @@
 //! real container runtime, with the agent in one of its own. Needs a guest: root, cgroup v2,
 //! and a machine on which namespaces, addresses and rules may stay.
 //!
+//! `--only pods/v1/ --only pods/hybrid/` mounts cgroup v1 instead; nothing else can
+//! be shown in that guest.
+//!
 //! The API is `NODESPAN_KUBERNETES`, spans go to `NODESPAN_ZIPKIN`, the runtime's
 //! packages are unpacked in `NODESPAN_RUNTIME`, the agent's image is
 //! `NODESPAN_IMAGE`, a root file system's archive (`cargo xtask test` sets them).

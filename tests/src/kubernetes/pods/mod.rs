@@ -7,7 +7,9 @@
 
 mod api;
 mod asked;
+mod by_process;
 mod churn;
+mod hierarchies;
 mod image;
 mod maps;
 mod network;
@@ -62,6 +64,15 @@ pub struct Site<'a> {
     pub churns: usize,
 }
 
+/// Where a node has its cgroups.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Layout {
+    /// cgroup v2 alone.
+    V2,
+    /// Hierarchies of v1, with or without v2 beside them.
+    V1,
+}
+
 /// Everything that the checks share.
 struct Node<'a> {
     scene: Scene,
@@ -88,12 +99,17 @@ struct Pods {
     roll_service: Ipv4Addr,
 }
 
-/// Runs all checks, with one agent.
+/// Runs all checks, with one agent; or those of hosts with cgroup v1, if nothing
+/// else is asked for: they change the whole guest.
 ///
 /// # Errors
 /// If the scene cannot be made.
 pub fn run(report: &mut Report, site: &Site<'_>) -> Result<()> {
-    let mut node = Node::new(report, site)?;
+    let wants = |report: &Report, group: &str| report.wants(&format!("pods/{group}"));
+    if !wants(report, "image") && (wants(report, "v1/") || wants(report, "hybrid/")) {
+        return by_process::run(report, site);
+    }
+    let mut node = Node::new(report, site, Layout::V2)?;
     report.note("the agent and all pods run");
     report.check("pods/image", || node.image.check());
     let mut churn = Churn::default();
@@ -120,19 +136,23 @@ pub fn run(report: &mut Report, site: &Site<'_>) -> Result<()> {
 }
 
 impl<'a> Node<'a> {
-    fn new(report: &Report, site: &'a Site<'a>) -> Result<Self> {
+    fn new(report: &Report, site: &'a Site<'a>, layout: Layout) -> Result<Self> {
         let out = &site.places.out;
         let digits = site.kernel.bytes().filter(u8::is_ascii_digit);
         let own = digits.fold(0_u8, |n, digit| {
             n.wrapping_mul(10).wrapping_add(digit - b'0')
         });
-        // 5.10, 6.1, 6.12 and 7 are 254, 61, 100 and 7.
-        let network = Network::new(own, out)?;
-        let name = format!("pods-{}", site.kernel.replace('.', "-"));
+        // 5.10, 6.1, 6.12 and 7 are 254, 61, 100 and 7; with v1 18, 81, 120 and 27.
+        let (more, suffix) = match layout {
+            Layout::V2 => (0, ""),
+            Layout::V1 => (20, "-v1"),
+        };
+        let network = Network::new(own.wrapping_add(more), out)?;
+        let name = format!("pods-{}{suffix}", site.kernel.replace('.', "-"));
         let goserver = site.places.programs.join("goserver");
         // What waits for others may wait at the same time.
         let ((), runtime) = at_once(
-            || install(site.cluster, out),
+            || install(site.cluster, &Api(site.cluster.proxy()), out),
             || Runtime::start(site.packages, &[&goserver], out),
         )?;
         report.note("the manifests are applied, containerd runs");
@@ -157,18 +177,29 @@ impl<'a> Node<'a> {
             cluster: site.cluster,
             scene: &scene,
             archive: site.image,
+            name: "agent",
         };
         let (image, pods) = at_once(|| start.run(), || Pods::start(&scene, web, roll))?;
         // The agent's next generation has all of them.
         std::thread::sleep(Duration::from_secs(1));
         Ok(Self {
             maps: Maps::new(site.packages),
-            asked: Asked::default(),
+            asked: Asked::new(&scene),
             scene,
             image,
             pods,
             site,
         })
+    }
+
+    /// What starts another agent when the one before has ended.
+    fn start<'b>(&'b self, name: &'b str) -> Start<'b> {
+        Start {
+            cluster: self.site.cluster,
+            scene: &self.scene,
+            archive: self.site.image,
+            name,
+        }
     }
 }
 
@@ -185,8 +216,12 @@ fn at_once<A: Send, B>(
 }
 
 /// Guests that run at the same time do this at the same time, which the
-/// API's own way of applying can stand.
-fn install(cluster: &Cluster, out: &Path) -> Result<()> {
+/// API's own way of applying can stand. What an earlier one has done is there:
+/// the `DaemonSet` comes last.
+fn install(cluster: &Cluster, api: &Api, out: &Path) -> Result<()> {
+    if api.get(image::DAEMON_SET).is_ok() {
+        return Ok(());
+    }
     let mut apply = cluster.kubectl(&["apply", "--server-side", "--validate=false"]);
     for (name, text) in [("crds", CRDS), ("agent", AGENT)] {
         let file = out.join(format!("{name}.yaml"));

@@ -3,7 +3,7 @@
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::os::unix::fs::MetadataExt as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use super::super::node::container;
 use super::api::Api;
-use super::network::{NODE_IP, Network, PORT};
+use super::network::{NODE_IP, Network, PORT, is_network};
 use super::runtime::{Container, Runtime};
 use crate::wait;
 
@@ -185,7 +185,7 @@ impl Scene {
 
     /// A pod that serves, of which its kubelet has not said anything yet.
     pub(super) fn untold(&self, plan: Plan) -> Result<Pod> {
-        if plan.ip != NODE_IP && !Path::new("/run/netns").join(&plan.name).exists() {
+        if plan.ip != NODE_IP && !is_network(&plan.name) {
             self.network.pod(&plan.name, plan.ip, &self.out)?;
         }
         let mut pod = Pod {

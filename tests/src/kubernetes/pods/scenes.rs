@@ -12,7 +12,7 @@ use crate::report::Verdict;
 use crate::spans::Kind;
 
 /// Requests of a check.
-const TIMES: usize = 6;
+pub(super) const TIMES: usize = 6;
 /// Within which a policy must be in the kernel.
 const SOON: Duration = Duration::from_secs(1);
 
