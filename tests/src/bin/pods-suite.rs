@@ -36,6 +36,7 @@ fn main() -> Result<ExitCode> {
         zipkin: &Zipkin::new(&suite::needed("NODESPAN_ZIPKIN")?)?,
         image: &PathBuf::from(suite::needed("NODESPAN_IMAGE")?),
         churns: if kernel == THOROUGH { ALL } else { SOME },
+        leaks: kernel == THOROUGH,
     };
     let mut report = arguments.report();
     if let Err(error) = kubernetes::run_pods(&mut report, &site) {

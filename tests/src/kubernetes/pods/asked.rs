@@ -134,15 +134,20 @@ impl Asked {
         self.open.insert(path.to_owned());
     }
 
-    /// Waits until a case has exactly its spans, which are returned.
+    /// Waits until a case, with those that are called `CASE-…`, has exactly its
+    /// spans, which are returned.
     pub(super) fn check(&self, agent: &Agent, case: &str) -> Result<Vec<Span>> {
-        let is_of = |expected: &&Expected| expected.path.split('/').nth(2) == Some(case);
-        let expected: Vec<&Expected> = self.expected.iter().filter(is_of).collect();
+        let is_of = |path: &str| {
+            let of = path.split('/').nth(2).and_then(|of| of.strip_prefix(case));
+            of.is_some_and(|rest| rest.is_empty() || rest.starts_with('-'))
+        };
+        let expected = self.expected.iter().filter(|one| is_of(&one.path));
+        let expected: Vec<&Expected> = expected.collect();
         let mut spans = Vec::new();
         let mut why = String::new();
         let waited = wait::until_true("the spans", LIMIT, || {
             spans = agent.spans()?;
-            spans.retain(|span| span.case() == case && !self.open.contains(span.path()));
+            spans.retain(|span| is_of(span.path()) && !self.open.contains(span.path()));
             why = differ(&spans, &expected);
             Ok(why.is_empty())
         });

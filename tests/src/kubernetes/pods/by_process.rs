@@ -7,14 +7,11 @@ use serde_json::Value;
 
 use super::asked::Asked;
 use super::hierarchies::{mount_unified, mount_v1, of_process};
-use super::maps::IGNORED;
+use super::maps::{IGNORED, PROCESS};
 use super::scene::{Plan, Pod};
 use super::scenes::TIMES;
 use super::{Layout, Node, Site, time_until};
 use crate::report::{Report, Verdict};
-
-/// What a process's key in the kernel's maps has (`agent_ebpf::OWNER_PROCESS`).
-const PROCESS: u64 = 1 << 60;
 
 /// Runs all checks: with v1 alone, then in the hybrid layout, each with an agent
 /// that has been started in it.

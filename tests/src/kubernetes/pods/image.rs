@@ -246,9 +246,9 @@ impl Image {
         Ok(Verdict::Passed)
     }
 
-    /// Its resident memory in KiB.
-    pub(super) fn resident(&self) -> Result<u64> {
-        let kib = self.proc("VmRSS")?;
+    /// What it has in memory that is of no file, in KiB.
+    pub(super) fn anonymous(&self) -> Result<u64> {
+        let kib = self.proc("RssAnon")?;
         Ok(kib.trim_end_matches(" kB").parse()?)
     }
 

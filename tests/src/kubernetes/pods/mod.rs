@@ -24,7 +24,7 @@ use std::thread::ScopedJoinHandle;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::Cluster;
 use crate::report::Report;
@@ -62,6 +62,8 @@ pub struct Site<'a> {
     pub image: &'a Path,
     /// Pods that come and go.
     pub churns: usize,
+    /// In two rounds of as many, whose memory is compared.
+    pub leaks: bool,
 }
 
 /// Where a node has its cgroups.
@@ -112,9 +114,11 @@ pub fn run(report: &mut Report, site: &Site<'_>) -> Result<()> {
     let mut node = Node::new(report, site, Layout::V2)?;
     report.note("the agent and all pods run");
     report.check("pods/image", || node.image.check());
-    let mut churn = Churn::default();
-    report.check("pods/churn", || churn.run(&mut node));
-    report.note("all have come and gone");
+    let mut churn = Churn::new(&node)?;
+    let rounds = if site.leaks { 2 } else { 1 };
+    let pods = site.churns / rounds;
+    report.check("pods/churn", || churn.run(&mut node, pods));
+    report.note("they have come and gone");
     report.check("pods/replicas", || node.replicas());
     report.check("pods/calls", || node.calls());
     report.check("pods/two-containers", || node.two_containers());
@@ -124,6 +128,11 @@ pub fn run(report: &mut Report, site: &Site<'_>) -> Result<()> {
     report.check("pods/unselected", || node.unselected());
     report.check("pods/policy", || node.policy());
     report.note("all were asked");
+    if site.leaks {
+        report.check("pods/churn-again", || churn.run(&mut node, pods));
+        report.check("pods/leak", || churn.leak());
+        report.note("others have come and gone");
+    }
     report.check("pods/forgotten", || churn.forgotten(&node));
     report.check("pods/ledger", || node.image.balances());
     let spans = node.image.agent.stop();
@@ -170,7 +179,7 @@ impl<'a> Node<'a> {
         scene.service("front", &[(PORT, "app")])?;
         scene.service("duo", &[(PORT, "app"), (PORT + 1, "helper")])?;
         let roll = scene.service("roll", &[(PORT, "app")])?;
-        for app in ["host", "quiet", "churn"] {
+        for app in ["host", "quiet", "churn", "churned"] {
             scene.service(app, &[(PORT, "app")])?;
         }
         let start = Start {
@@ -237,6 +246,9 @@ impl Pods {
         let web = |n: u16| Plan::new(&format!("web-5d9c7b8f6-{n}"), "web", ip(10 + n));
         let mut front = Plan::new("front-1", "front", ip(20));
         front.programs[0].routes = vec![format!("calls=http://{web_service}:{PORT}")];
+        front.programs[0]
+            .routes
+            .extend(churn::routes(scene.network));
         let mut duo = Plan::new("duo-1", "duo", ip(21));
         duo.driver = Driver::Systemd;
         duo.programs.push(Program::new("helper", PORT + 1));
@@ -340,11 +352,4 @@ fn time_until(what: &str, mut is_so: impl FnMut() -> Result<bool>) -> Result<Dur
         Ok(is_so)
     })?;
     Ok(last)
-}
-
-/// What is shown of a value that was not expected.
-fn show(value: &Value) -> String {
-    let mut text = value.to_string();
-    text.truncate(2000);
-    text
 }

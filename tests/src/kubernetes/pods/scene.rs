@@ -264,6 +264,16 @@ impl Scene {
 }
 
 impl Pod {
+    /// One of a container that no runtime looks after.
+    pub(super) fn made(plan: Plan, uid: String, id: String) -> Self {
+        Self {
+            plan,
+            uid,
+            ids: vec![id],
+            restarts: 0,
+        }
+    }
+
     pub(super) fn address(&self) -> SocketAddr {
         let port = self.plan.programs.first().map_or(PORT, |first| first.port);
         SocketAddr::from((self.plan.ip, port))
