@@ -47,6 +47,7 @@ impl Node<'_> {
         report.check(&name("replicas"), || self.replicas());
         report.check(&name("calls"), || self.calls());
         report.check(&name("two-containers"), || self.two_containers());
+        report.check(&name("localhost"), || self.localhost());
         report.check(&name("short-lived"), || self.short_lived(number));
         report.check(&name("unselected"), || self.unselected_process());
         report.check(&name("ledger"), || self.image.balances());
@@ -93,7 +94,7 @@ impl Node<'_> {
             anyhow::bail!("no container");
         };
         let (unified, legacy) = of_process(self.scene.runtime.pid(id)?)?;
-        let path = pod.plan.driver.path(&pod.uid, id);
+        let path = pod.plan.place.path(&pod.uid, id);
         // A controller that the runtime does not know leaves it in the root.
         let there = legacy.iter().filter(|one| **one == path).count();
         let other = legacy.iter().find(|one| **one != path && *one != "/");

@@ -18,7 +18,8 @@ use super::Node;
 use super::asked::{ask, ask_anybody};
 use super::maps::Sizes;
 use super::network::{NODE_IP, Network, PORT};
-use super::scene::{Driver, Plan, Pod, Scene};
+use super::place::{Class, Driver};
+use super::scene::{Plan, Pod, Scene};
 use crate::children::{Running, command, run};
 use crate::report::Verdict;
 use crate::wait;
@@ -319,10 +320,11 @@ impl Worker<'_> {
         let app = APPS[usize::from(is_told && (n / turn) % 2 == 1)];
         let ip = address(scene.network, self.number, n);
         let mut plan = Plan::new(&name(number), app, ip);
-        plan.driver = Driver::BestEffort;
+        // Where no runtime has asked for any controller, which makes cgroups cheap.
+        plan.place = Driver::Cgroupfs.with(Class::BestEffort);
         let uid = scene.create(&plan)?;
         let id = container(&format!("{number}"));
-        let cgroup = PathBuf::from(format!("/sys/fs/cgroup{}", plan.driver.path(&uid, &id)));
+        let cgroup = PathBuf::from(format!("/sys/fs/cgroup{}", plan.place.path(&uid, &id)));
         fs::create_dir_all(&cgroup).with_context(|| format!("making {}", cgroup.display()))?;
         let address = SocketAddr::from((ip, PORT));
         let at = address.to_string();

@@ -12,7 +12,8 @@ use serde_json::{Value, json};
 use super::super::Cluster;
 use super::super::node::container;
 use super::network::is_network;
-use super::scene::{Driver, Scene};
+use super::place::{Class, Driver};
+use super::scene::Scene;
 use crate::agent::Agent;
 use crate::children::{command, run};
 use crate::ledger::imbalance;
@@ -118,7 +119,9 @@ impl Start<'_> {
             network.pod(INSTALLED, ip, out)?;
         }
         let id = container(self.name);
-        let cgroup = Driver::Systemd.path("00000000-0000-4000-8000-000000000001", &id);
+        let cgroup = Driver::Systemd
+            .with(Class::Burstable)
+            .path("00000000-0000-4000-8000-000000000001", &id);
         let mut words: Vec<String> = runtime.words().into();
         let plain = "run --rootfs --read-only --seccomp --with-ns pid:/proc/1/ns/pid";
         words.extend(plain.split(' ').map(str::to_owned));

@@ -13,6 +13,7 @@ mod hierarchies;
 mod image;
 mod maps;
 mod network;
+mod place;
 mod replaced;
 mod runtime;
 mod scene;
@@ -24,9 +25,10 @@ use std::thread::ScopedJoinHandle;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::Cluster;
+use crate::backends::jaeger::Jaeger;
 use crate::report::Report;
 use crate::targets::Places;
 use crate::wait;
@@ -37,8 +39,9 @@ use churn::Churn;
 use image::{Image, Start};
 use maps::Maps;
 use network::{NODE_IP, Network, PORT};
+use place::{Class, Driver};
 use runtime::Runtime;
-use scene::{Driver, Plan, Pod, Program, Scene};
+use scene::{Plan, Pod, Program, Scene};
 
 const AGENT: &str = include_str!("../../../../deploy/kubernetes/agent.yaml");
 const CRDS: &str = include_str!("../../../../deploy/kubernetes/crds.yaml");
@@ -58,6 +61,9 @@ pub struct Site<'a> {
     pub packages: &'a Path,
     /// Where spans go.
     pub zipkin: &'a Zipkin,
+    /// Where those of the pods that are replaced go, by OTLP, which also says the
+    /// pod's UID.
+    pub jaeger: &'a Jaeger,
     /// The image's root file system, an archive.
     pub image: &'a Path,
     /// Pods that come and go.
@@ -122,6 +128,8 @@ pub fn run(report: &mut Report, site: &Site<'_>) -> Result<()> {
     report.check("pods/replicas", || node.replicas());
     report.check("pods/calls", || node.calls());
     report.check("pods/two-containers", || node.two_containers());
+    report.check("pods/localhost", || node.localhost());
+    report.check("pods/classes", || node.classes());
     report.check("pods/host-network", || node.host_network());
     report.check("pods/restarted", || node.restarted());
     report.check("pods/replaced", || node.replaced());
@@ -168,7 +176,8 @@ impl<'a> Node<'a> {
         let scene = Scene {
             node: format!("node-{name}"),
             api: Api(site.cluster.proxy()),
-            backend: site.zipkin.spans_url(),
+            zipkin: site.zipkin.spans_url(),
+            otlp: format!("{}/v1/traces", site.jaeger.url("otlp")?),
             runtime,
             network,
             name,
@@ -245,23 +254,30 @@ impl Pods {
         let ip = |n| scene.network.ip(n);
         let web = |n: u16| Plan::new(&format!("web-5d9c7b8f6-{n}"), "web", ip(10 + n));
         let mut front = Plan::new("front-1", "front", ip(20));
+        front.place = Driver::Systemd.with(Class::Guaranteed);
         front.programs[0].routes = vec![format!("calls=http://{web_service}:{PORT}")];
         front.programs[0]
             .routes
             .extend(churn::routes(scene.network));
         let mut duo = Plan::new("duo-1", "duo", ip(21));
-        duo.driver = Driver::Systemd;
+        duo.place = Driver::Systemd.with(Class::Burstable);
         duo.programs.push(Program::new("helper", PORT + 1));
-        duo.programs[0].routes = vec![format!("two-containers=http://{}:{}", ip(21), PORT + 1)];
+        duo.programs[0].routes = vec![
+            format!("two-containers=http://{}:{}", ip(21), PORT + 1),
+            format!("localhost=http://127.0.0.1:{}", PORT + 1),
+        ];
         let mut host = Plan::new("host-1", "host", NODE_IP);
         host.programs[0].port = 18_090;
+        host.place = Driver::Systemd.with(Class::BestEffort);
         let mut quiet = Plan::new("quiet-1", "quiet", ip(22));
         quiet.selected = false;
         scene
             .network
             .service(web_service, &[ip(11), ip(12)], &scene.out)?;
         // At the same time, as a kubelet does it.
-        let plans = [web(1), web(2), front, duo, host, quiet];
+        let (one, mut two) = (web(1), web(2));
+        two.place = Driver::Cgroupfs.with(Class::Guaranteed);
+        let plans = [one, two, front, duo, host, quiet];
         let pods: Vec<Result<Pod>> = std::thread::scope(|scope| {
             let started = plans.map(|plan| scope.spawn(|| scene.pod(plan)));
             let ended = started.map(ScopedJoinHandle::join);
@@ -311,7 +327,8 @@ impl Scene {
             &json!({
                 "apiVersion": "kuma.io/v1alpha1", "kind": "Mesh", "metadata": {"name": name},
                 "spec": {"tracing": {"backends": [
-                    {"name": "zipkin", "type": "zipkin", "conf": {"url": self.backend}},
+                    {"name": "zipkin", "type": "zipkin", "conf": {"url": self.zipkin}},
+                    {"name": "otlp", "type": "opentelemetry", "conf": {"endpoint": self.otlp}},
                 ]}},
             }),
         )?;
@@ -321,20 +338,25 @@ impl Scene {
         let address = json!([{"type": "InternalIP", "address": NODE_IP.to_string()}]);
         let status = json!({"status": {"addresses": address}});
         api.patch(&format!("/api/v1/nodes/{node}/status"), &status)?;
+        // It says more, and so it is this one that counts.
+        let replaced = json!({"traced": "yes", "app": "roll"});
+        api.create(POLICIES, &self.policy("-roll", &replaced, "otlp"))?;
         self.apply_policy()
     }
 
     /// Selects the pods with the label.
     fn apply_policy(&self) -> Result<()> {
-        let made = json!({
-            "apiVersion": "kuma.io/v1alpha1", "kind": "TrafficTrace", "mesh": self.name,
-            "metadata": {"name": self.name},
-            "spec": {
-                "selectors": [{"match": {"traced": "yes"}}],
-                "conf": {"backend": "zipkin"},
-            },
-        });
+        let made = self.policy("", &json!({"traced": "yes"}), "zipkin");
         self.api.create(POLICIES, &made).map(drop)
+    }
+
+    fn policy(&self, suffix: &str, tags: &Value, backend: &str) -> Value {
+        let mesh = &self.name;
+        json!({
+            "apiVersion": "kuma.io/v1alpha1", "kind": "TrafficTrace", "mesh": mesh,
+            "metadata": {"name": format!("{mesh}{suffix}")},
+            "spec": {"selectors": [{"match": tags}], "conf": {"backend": backend}},
+        })
     }
 
     fn delete_policy(&self) -> Result<()> {
