@@ -504,3 +504,34 @@ fn a_thousand_pods_come_and_go() {
     assert_eq!(ledger.exchanges.not_selected["no_policy"], 333);
     assert_eq!(ledger.events["owner_awaited"], 1000);
 }
+
+/// Nothing stays allocated of pods that have come, were asked and went, once
+/// everything has the room that it needs for those that are remembered.
+#[test]
+fn nothing_is_kept_of_pods_that_went() {
+    let mut node = Node::new();
+    let mut some = |numbers: std::ops::Range<usize>| {
+        for n in numbers {
+            let owner = node.start(n);
+            node.request(owner).unwrap();
+            node.know(n, if n % 3 == 0 { "batch" } else { "shop" });
+            node.tell();
+            node.wait(SECOND);
+            node.request(owner);
+            node.stop(n);
+            node.pods.remove(&n);
+            node.tell();
+            node.wait(3 * SECOND);
+            // The file system gives its numbers away again, which the kernel
+            // does not.
+            node.tidy();
+            // What the assembler and the exporter take.
+            node.pipeline.done().clear();
+            node.spans.lock().unwrap().clear();
+        }
+    };
+    some(0..100);
+    let kept = allocation_counter::measure(|| some(100..600));
+    let of_each = kept.bytes_current / 500;
+    assert!(of_each < 64, "{of_each} bytes of each: {kept:?}");
+}

@@ -2,7 +2,10 @@
 //! real container runtime, with the agent in one of its own. Needs a guest: root, cgroup v2,
 //! and a machine on which namespaces, addresses and rules may stay.
 //!
-//! The API is `NODESPAN_KUBERNETES`, spans go to `NODESPAN_ZIPKIN`, the runtime's
+//! `--only pods/v1/ --only pods/hybrid/` mounts cgroup v1 instead; nothing else can
+//! be shown in that guest.
+//!
+//! The API is `NODESPAN_KUBERNETES`, spans go to `NODESPAN_ZIPKIN` and `NODESPAN_JAEGER`, the runtime's
 //! packages are unpacked in `NODESPAN_RUNTIME`, the agent's image is
 //! `NODESPAN_IMAGE`, a root file system's archive (`cargo xtask test` sets them).
 
@@ -10,6 +13,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Result, ensure};
+use nodespan_tests::backends::jaeger::Jaeger;
 use nodespan_tests::kubernetes::{self, Cluster, PodsSite};
 use nodespan_tests::suite::{self, Arguments};
 use nodespan_tests::zipkin::Zipkin;
@@ -31,8 +35,10 @@ fn main() -> Result<ExitCode> {
         places: &arguments.places(),
         packages: &PathBuf::from(suite::needed("NODESPAN_RUNTIME")?),
         zipkin: &Zipkin::new(&suite::needed("NODESPAN_ZIPKIN")?)?,
+        jaeger: &Jaeger::new(&suite::needed("NODESPAN_JAEGER")?)?,
         image: &PathBuf::from(suite::needed("NODESPAN_IMAGE")?),
         churns: if kernel == THOROUGH { ALL } else { SOME },
+        leaks: kernel == THOROUGH,
     };
     let mut report = arguments.report();
     if let Err(error) = kubernetes::run_pods(&mut report, &site) {

@@ -2,6 +2,8 @@
 //! (`node-suite`, in a guest). Pods are processes in cgroups as a kubelet
 //! makes them; what a kubelet says of them, the test says.
 
+mod denied;
+
 use std::fs;
 use std::io::ErrorKind;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -13,7 +15,10 @@ use anyhow::{Context as _, Result, bail, ensure};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
+use denied::Denied;
+
 use super::Cluster;
+use super::relay::Relay;
 use super::watches::{NAMESPACE, NODE, Scene};
 use crate::agent::Agent;
 use crate::children::{Running, command, run as run_command};
@@ -46,22 +51,13 @@ pub fn run(report: &mut Report, nodespan: &Path, cluster: &Cluster, places: &Pla
     }))?;
     scene.apply(&policy("nowhere"))?;
     scene.service("web", "web")?;
-    let config = out.join("node.toml");
-    let kubeconfig = scene.account()?;
-    let text = format!(
-        "[agent]\nnode = \"{NODE}\"\n[kubernetes]\nkubeconfig = \"{}\"\n",
-        kubeconfig.display()
-    );
-    fs::write(&config, text)?;
+    let (relay, kubeconfig) = Relay::start(&scene.account()?, out, "node")?;
     let mut node = Node {
         web: Pod::start(&scene, places, "web-1", "web", 18_081, "10.60.0.1")?,
         other: Pod::start(&scene, places, "other-1", "other", 18_082, "10.60.0.2")?,
-        agent: Agent::start(
-            nodespan,
-            "node-agent",
-            [Path::new("--kubernetes"), Path::new("--config"), &config],
-            out,
-        )?,
+        agent: start(nodespan, "node-agent", &kubeconfig, ADMIN, out)?,
+        relay,
+        denied: None,
         nodespan,
         scene,
         places,
@@ -70,19 +66,52 @@ pub fn run(report: &mut Report, nodespan: &Path, cluster: &Cluster, places: &Pla
     report.check("node/tags", || node.tags());
     report.check("node/first-request", || node.first_request());
     report.check("node/policy", || node.policy());
+    report.note("another agent, which may see less");
+    report.check("node/denied", || node.denied());
+    report.note("the API goes away");
     report.check("node/away", || node.away());
+    report.check("node/expired", || node.expired());
+    report.note("it is back");
+    report.check("node/granted", || node.granted());
+    report.check("node/revoked", || node.revoked());
+    report.note("what the other one may see has changed twice");
     report.check("node/replaced", || node.replaced());
     report.check("node/ledger", || {
-        node.agent.stop()?;
-        node.agent.balanced()
+        for agent in [&mut node.agent]
+            .into_iter()
+            .chain(node.denied.as_mut().map(Denied::agent))
+        {
+            agent.stop()?;
+            agent.balanced()?;
+        }
+        Ok(Verdict::Passed)
     });
     Ok(())
+}
+
+/// Where the agents show what they do.
+const ADMIN: &str = "127.0.0.1:9903";
+
+/// Starts an agent of this node.
+fn start(nodespan: &Path, name: &str, kubeconfig: &Path, admin: &str, out: &Path) -> Result<Agent> {
+    let config = out.join(format!("{name}.toml"));
+    let text = format!(
+        "[agent]\nnode = \"{NODE}\"\n[admin]\nlisten = \"{admin}\"\n\
+         [kubernetes]\nkubeconfig = \"{}\"\n",
+        kubeconfig.display()
+    );
+    fs::write(&config, text)?;
+    let arguments = [Path::new("--kubernetes"), Path::new("--config"), &config];
+    Agent::start(nodespan, name, arguments, out)
 }
 
 struct Node<'a> {
     web: Pod,
     other: Pod,
     agent: Agent,
+    /// Its way to the API.
+    relay: Relay,
+    denied: Option<Denied>,
     nodespan: &'a Path,
     scene: Scene<'a>,
     places: &'a Places,
@@ -99,18 +128,12 @@ impl Node<'_> {
         Ok(path)
     }
 
-    fn server_span(&self, path: &str) -> Result<Option<Span>> {
-        let spans = self.agent.spans()?.into_iter();
-        let mut found = spans.filter(|span| span.kind == Kind::Server && span.path() == path);
-        Ok(found.next())
-    }
-
     /// The span of a request that must have one.
     fn traced(&mut self, server: SocketAddr) -> Result<Span> {
         let path = self.ask(server)?;
         let mut found = None;
         wait::until_true("its span", LIMIT, || {
-            found = self.server_span(&path)?;
+            found = server_span(&self.agent, &path)?;
             Ok(found.is_some())
         })?;
         found.context("no span")
@@ -124,7 +147,7 @@ impl Node<'_> {
             let path = self.ask(server)?;
             // A span is printed 100 ms after its exchange, and flushed.
             sleep(Duration::from_millis(500));
-            if self.server_span(&path)?.is_some() == is_traced {
+            if server_span(&self.agent, &path)?.is_some() == is_traced {
                 return Ok(asked);
             }
         }
@@ -151,7 +174,10 @@ impl Node<'_> {
         let other = self.other.addr;
         let path = self.ask(other)?;
         self.traced(web)?;
-        ensure!(self.server_span(&path)?.is_none(), "{path} has a span");
+        ensure!(
+            server_span(&self.agent, &path)?.is_none(),
+            "{path} has a span"
+        );
         Ok(Verdict::Passed)
     }
 
@@ -187,50 +213,92 @@ impl Node<'_> {
 
     /// While the API is away everything goes on as it was.
     fn away(&mut self) -> Result<Verdict> {
-        self.scene.cluster.stop()?;
+        self.relay.cut();
         let web = self.web.addr;
-        let failing = |shown: &Value| {
-            shown["kubernetes"]["kinds"]["pods"]
-                .get("failing")
-                .is_some()
-        };
         wait::until_true("the status tells it", LIMIT, || {
-            Ok(failing(&self.status()?))
+            Ok(self.failing("pods", ADMIN)?.as_deref() == Some("away"))
         })?;
         let span = self.traced(web)?;
         ensure!(span.tag("k8s.pod.name") == "web-1", "{span:?}");
-        self.scene.cluster.start(&[])?;
-        wait::until_true("the status tells that it is back", LIMIT * 2, || {
-            Ok(!failing(&self.status()?))
-        })?;
-        self.traced(web)?;
         Ok(Verdict::Passed)
     }
 
-    fn status(&self) -> Result<Value> {
+    /// It was away for longer than it remembers: what the agent has missed it learns
+    /// from a new list, and all the time what stayed was known.
+    fn expired(&mut self) -> Result<Verdict> {
+        let before = expired()?;
+        self.replace("web-4")?;
+        self.scene.service("other", "other")?;
+        // A server that has just started remembers nothing.
+        self.scene.cluster.stop()?;
+        self.scene.cluster.start(&[])?;
+        ensure!(expired()? == before, "it is not away");
+        self.relay.mend();
+        wait::until_true("the status tells that it is back", LIMIT * 2, || {
+            Ok(
+                self.failing("pods", ADMIN)?.is_none()
+                    && self.failing("services", ADMIN)?.is_none(),
+            )
+        })?;
+        ensure!(expired()? > before, "no watch of pods has expired");
+        for (addr, pod, service) in [
+            (self.web.addr, "web-4", "web_watched_svc_80"),
+            (self.other.addr, "other-1", "other_watched_svc_80"),
+        ] {
+            let span = self.traced(addr)?;
+            let said = (span.tag("k8s.pod.name"), &*span.service);
+            ensure!(said == (pod, service), "{span:?}");
+        }
+        self.scene.delete("service/other")?;
+        Ok(Verdict::Passed)
+    }
+
+    /// Why an agent's watch of a kind does not work, if it does not.
+    fn failing(&self, kind: &str, admin: &str) -> Result<Option<String>> {
+        let shown = &self.status(admin)?["kubernetes"]["kinds"][kind];
+        let why = shown["failing"]["why"].as_str();
+        Ok(why.map(str::to_owned))
+    }
+
+    fn status(&self, admin: &str) -> Result<Value> {
         let mut asked = command([self.nodespan]);
-        asked.args(["status", "--output", "json"]);
+        asked.args(["status", "--output", "json", "--agent", admin]);
         Ok(serde_json::from_str(&run_command(&mut asked, LIMIT)?)?)
     }
 
     /// A pod of another name at the same port and address.
     fn replaced(&mut self) -> Result<Verdict> {
-        self.web
-            .process
-            .stop(Signal::TERM, Duration::from_secs(3))?;
-        self.scene.delete("pod/web-1")?;
-        self.web = Pod::start(
-            &self.scene,
-            self.places,
-            "web-3",
-            "web",
-            18_081,
-            "10.60.0.1",
-        )?;
+        self.replace("web-3")?;
         let span = self.traced(self.web.addr)?;
         ensure!(span.tag("k8s.pod.name") == "web-3", "{span:?}");
         Ok(Verdict::Passed)
     }
+
+    /// Takes the pod away, and makes this one in its place.
+    fn replace(&mut self, name: &str) -> Result<()> {
+        let web = &mut self.web;
+        web.process.stop(Signal::TERM, Duration::from_secs(3))?;
+        self.scene.delete(&format!("pod/{}", web.name))?;
+        self.web = Pod::start(&self.scene, self.places, name, "web", 18_081, "10.60.0.1")?;
+        Ok(())
+    }
+}
+
+fn server_span(agent: &Agent, path: &str) -> Result<Option<Span>> {
+    let spans = agent.spans()?.into_iter();
+    let mut found = spans.filter(|span| span.kind == Kind::Server && span.path() == path);
+    Ok(found.next())
+}
+
+/// How often the API would not go on where the first agent's watch of pods ended.
+fn expired() -> Result<u64> {
+    let mut client = Client::connect(ADMIN.parse()?)?;
+    client.keep_all();
+    let answer = client.exchange("GET", "/metrics", "")?;
+    let text = String::from_utf8(answer.body)?;
+    let name = "nodespan_kubernetes_errors_total{kind=\"pods\",reason=\"expired\"} ";
+    let value = text.lines().find_map(|line| line.strip_prefix(name));
+    Ok(value.map_or(Ok(0), str::parse)?)
 }
 
 fn policy(backend: &str) -> Value {
@@ -246,6 +314,7 @@ fn policy(backend: &str) -> Value {
 
 /// A Go server in the cgroup of a pod's container.
 struct Pod {
+    name: String,
     addr: SocketAddr,
     cgroup: PathBuf,
     process: Running,
@@ -278,6 +347,7 @@ impl Pod {
         let process = Running::start(&format!("pod-{name}"), &mut start, &places.out)?;
         let addr = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
         let mut pod = Self {
+            name: name.to_owned(),
             addr,
             cgroup,
             process,

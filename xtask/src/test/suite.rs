@@ -63,6 +63,19 @@ pub(super) struct Suite {
     pub(super) longest: Option<Kernel>,
     /// What else it is told.
     pub(super) arguments: &'static [&'static str],
+    /// Guests that it has besides, for what changes a whole machine.
+    pub(super) others: &'static [Other],
+}
+
+/// Another guest of a suite, with the same servers.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Other {
+    /// What its place is called after the kernel.
+    pub(super) name: &'static str,
+    /// On which kernels.
+    pub(super) kernels: &'static [Kernel],
+    /// What the suite is told in it.
+    pub(super) arguments: &'static [&'static str],
 }
 
 /// All suites; those that the workspace does not have are left out.
@@ -75,6 +88,7 @@ pub(super) const SUITES: &[Suite] = &[
         containers: false,
         longest: None,
         arguments: &[],
+        others: &[],
     },
     Suite {
         package: "nodespan-tests",
@@ -84,6 +98,7 @@ pub(super) const SUITES: &[Suite] = &[
         containers: false,
         longest: None,
         arguments: &[],
+        others: &[],
     },
     Suite {
         package: "nodespan-tests",
@@ -93,6 +108,7 @@ pub(super) const SUITES: &[Suite] = &[
         containers: false,
         longest: None,
         arguments: &[],
+        others: &[],
     },
     Suite {
         package: "nodespan-tests",
@@ -102,6 +118,7 @@ pub(super) const SUITES: &[Suite] = &[
         containers: false,
         longest: None,
         arguments: &["--except", "reload/"],
+        others: &[],
     },
     Suite {
         package: "nodespan-tests",
@@ -111,6 +128,7 @@ pub(super) const SUITES: &[Suite] = &[
         containers: false,
         longest: None,
         arguments: &["--only", "reload/"],
+        others: &[],
     },
     Suite {
         package: "nodespan-tests",
@@ -120,6 +138,7 @@ pub(super) const SUITES: &[Suite] = &[
         containers: false,
         longest: None,
         arguments: &[],
+        others: &[],
     },
     Suite {
         package: "nodespan-tests",
@@ -128,9 +147,17 @@ pub(super) const SUITES: &[Suite] = &[
         kubernetes: true,
         containers: true,
         longest: Some(Kernel::V6_12),
-        arguments: &[],
+        arguments: &["--except", "pods/v1/", "--except", "pods/hybrid/"],
+        others: &[Other {
+            name: "v1",
+            kernels: &V1,
+            arguments: &["--only", "pods/v1/", "--only", "pods/hybrid/"],
+        }],
     },
 ];
+
+/// Where cgroup v1 is tried: the oldest kernel, and one that has lost parts of it.
+const V1: [Kernel; 2] = [Kernel::V5_10, Kernel::V6_12];
 
 /// Guests at a time. Each uses about one processor.
 const AT_ONCE: usize = 2;
@@ -189,23 +216,22 @@ pub(super) fn on_host(suite: &Suite, site: &Site<'_>, tally: &mut Tally) -> Resu
 /// Runs suites in guests of these kernels, two guests at a time, and prints a
 /// matrix for each suite.
 pub(super) fn in_guests(suites: &[(&Suite, Site<'_>, &[Kernel])], tally: &mut Tally) {
-    let mut order: Vec<(usize, &Suite, &Site<'_>, Kernel)> = Vec::new();
+    let mut all: Vec<(usize, &Suite, &Site<'_>, Kernel, Option<&Other>)> = Vec::new();
     for (place, (suite, site, kernels)) in suites.iter().enumerate() {
-        order.extend(kernels.iter().map(|kernel| (place, *suite, site, *kernel)));
+        let order = order(suite, kernels).into_iter();
+        all.extend(order.map(|(kernel, other)| (place, *suite, site, kernel, other)));
     }
-    // Who has most to do begins.
-    order.sort_by_key(|(_, suite, _, kernel)| suite.longest != Some(*kernel));
     let next = AtomicUsize::new(0);
     let runs = Mutex::new(Vec::new());
     thread::scope(|scope| {
-        for _ in 0..AT_ONCE.min(order.len()) {
+        for _ in 0..AT_ONCE.min(all.len()) {
             // A guest dies with the thread that started it: this one stays
             // until its guests are done.
             scope.spawn(|| {
-                while let Some((place, suite, site, kernel)) =
-                    order.get(next.fetch_add(1, Ordering::Relaxed))
+                while let Some((place, suite, site, kernel, other)) =
+                    all.get(next.fetch_add(1, Ordering::Relaxed))
                 {
-                    let run = in_guest(suite, site, *kernel);
+                    let run = in_guest(suite, site, *kernel, *other);
                     lock(&runs).push((*place, *kernel, run));
                 }
             });
@@ -227,20 +253,41 @@ pub(super) fn in_guests(suites: &[(&Suite, Site<'_>, &[Kernel])], tally: &mut Ta
     }
 }
 
-fn in_guest(suite: &Suite, site: &Site<'_>, kernel: Kernel) -> Run {
-    let place = match suite.place {
-        Place::Counted(_) => format!("{}-counted", kernel.name()),
+/// The guests of a suite. Who has most to do begins, and what is short fills the
+/// gaps at the end.
+fn order<'a>(suite: &'a Suite, kernels: &[Kernel]) -> Vec<(Kernel, Option<&'a Other>)> {
+    let mut usual = kernels.to_vec();
+    usual.sort_by_key(|kernel| suite.longest != Some(*kernel));
+    let others = suite.others.iter().flat_map(|other| {
+        let on = other.kernels.iter().filter(|on| kernels.contains(on));
+        on.map(move |on| (*on, Some(other)))
+    });
+    let usual = usual.into_iter().map(|kernel| (kernel, None));
+    usual.chain(others).collect()
+}
+
+fn in_guest(suite: &Suite, site: &Site<'_>, kernel: Kernel, other: Option<&Other>) -> Run {
+    let place = match (suite.place, other) {
+        (_, Some(other)) => format!("{}-{}", kernel.name(), other.name),
+        (Place::Counted(_), _) => format!("{}-counted", kernel.name()),
         _ => kernel.name().to_owned(),
     };
+    let arguments = other.map_or(suite.arguments, |other| other.arguments);
     let run = Arc::new(Mutex::new(Run::new(suite.binary, &place)));
-    let result = attend(suite, site, kernel, &run);
+    let result = attend(suite, site, kernel, arguments, &run);
     let mut run = lock(&run).clone();
     run.flush();
     run.end(result);
     run
 }
 
-fn attend(suite: &Suite, site: &Site<'_>, kernel: Kernel, run: &Arc<Mutex<Run>>) -> Result<i32> {
+fn attend(
+    suite: &Suite,
+    site: &Site<'_>,
+    kernel: Kernel,
+    arguments: &[&str],
+    run: &Arc<Mutex<Run>>,
+) -> Result<i32> {
     let out = lock(run).out_dir(site)?;
     let sink = {
         let run = Arc::clone(run);
@@ -253,7 +300,7 @@ fn attend(suite: &Suite, site: &Site<'_>, kernel: Kernel, run: &Arc<Mutex<Run>>)
         "--out".into(),
         out.clone().into_os_string(),
     ];
-    command.extend(suite.arguments.iter().map(Into::into));
+    command.extend(arguments.iter().map(Into::into));
     let mut guest = Guest::new(kernel)
         .with_net()
         .share(&out)
@@ -388,6 +435,36 @@ mod tests {
                 ("second".to_owned(), Verdict::NotOk("why".into())),
             ]
         );
+    }
+
+    #[test]
+    fn other_guests_come_after_the_usual_ones() {
+        let suite = SUITES
+            .iter()
+            .find(|suite| !suite.others.is_empty())
+            .unwrap();
+        let names = |kernels: &[Kernel]| -> Vec<String> {
+            let order = order(suite, kernels).into_iter();
+            order
+                .map(|(kernel, other)| {
+                    format!("{} {}", kernel.name(), other.map_or("", |o| o.name))
+                })
+                .collect()
+        };
+        let all = [Kernel::V5_10, Kernel::V6_1, Kernel::V6_12, Kernel::V7];
+        assert_eq!(
+            names(&all),
+            ["6.12 ", "5.10 ", "6.1 ", "7 ", "5.10 v1", "6.12 v1"]
+        );
+        assert_eq!(names(&[Kernel::V6_1]), ["6.1 "]);
+        // What one guest is told to leave out the other is told to do.
+        let words = |all: &[&'static str]| -> Vec<&'static str> {
+            let words = all.iter().copied();
+            words.filter(|word| !word.starts_with("--")).collect()
+        };
+        for other in suite.others {
+            assert_eq!(words(suite.arguments), words(other.arguments));
+        }
     }
 
     #[test]

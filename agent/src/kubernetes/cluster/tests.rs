@@ -315,6 +315,27 @@ fn a_thousand_pods_come_and_go_without_a_trace() {
     assert!(cluster.intern.len() < 20, "{}", cluster.intern.len());
 }
 
+/// The same in bytes.
+#[test]
+fn nothing_is_kept_of_pods_that_went() {
+    let mut cluster = cluster(&[service("web", json!([{"port": 80}]))]);
+    let mut some = |numbers: std::ops::Range<usize>| {
+        for n in numbers {
+            let name = format!("web-{n}");
+            let pod = with_ip(pod(&name, json!({"app": "web", "n": name})), "10.0.0.9");
+            apply(&mut cluster, pod.clone());
+            cluster.generation();
+            delete(&mut cluster, pod);
+            cluster.generation();
+        }
+        cluster.intern.sweep();
+    };
+    some(0..500);
+    let kept = allocation_counter::measure(|| some(500..1500));
+    let of_each = kept.bytes_current / 1000;
+    assert!(of_each < 64, "{of_each} bytes of each: {kept:?}");
+}
+
 /// Its requests may be under way, and who it was is remembered by the
 /// generation that had it.
 #[test]

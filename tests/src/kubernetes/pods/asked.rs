@@ -8,6 +8,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context as _, Result, bail, ensure};
 
+use super::scene::Scene;
 use crate::agent::Agent;
 use crate::raw::Client;
 use crate::spans::{Kind, Span};
@@ -21,6 +22,7 @@ pub(super) struct Expected {
     pub(super) path: String,
     pub(super) kind: Kind,
     pub(super) service: String,
+    pub(super) namespace: String,
     /// `POD/CONTAINER`.
     pub(super) pod: String,
     /// Of a call: the service that was called.
@@ -34,6 +36,7 @@ impl Expected {
             path: span.path().to_owned(),
             kind: span.kind,
             service: span.service.clone(),
+            namespace: tag("k8s.namespace.name").to_owned(),
             pod: format!("{}/{}", tag("k8s.pod.name"), tag("k8s.container.name")),
             called: match span.kind {
                 Kind::Client => span.remote_service.clone(),
@@ -44,8 +47,9 @@ impl Expected {
 }
 
 /// All requests so far.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Asked {
+    namespace: String,
     count: u64,
     expected: BTreeSet<Expected>,
     /// Paths of which it is not said whether there is a span.
@@ -88,6 +92,16 @@ fn fresh() -> [u64; 2] {
 }
 
 impl Asked {
+    /// Nothing was asked; all pods are of this scene.
+    pub(super) fn new(scene: &Scene) -> Self {
+        Self {
+            namespace: scene.name.clone(),
+            count: 0,
+            expected: BTreeSet::new(),
+            open: BTreeSet::new(),
+        }
+    }
+
     /// Asks; what comes of it is for the caller to say.
     pub(super) fn ask(&mut self, address: SocketAddr, case: &str) -> Result<Answer> {
         self.count += 1;
@@ -109,6 +123,7 @@ impl Asked {
             path: path.to_owned(),
             kind,
             service: service.to_owned(),
+            namespace: self.namespace.clone(),
             pod: pod.to_owned(),
             called: called.to_owned(),
         });
@@ -119,15 +134,20 @@ impl Asked {
         self.open.insert(path.to_owned());
     }
 
-    /// Waits until a case has exactly its spans, which are returned.
+    /// Waits until a case, with those that are called `CASE-…`, has exactly its
+    /// spans, which are returned.
     pub(super) fn check(&self, agent: &Agent, case: &str) -> Result<Vec<Span>> {
-        let is_of = |expected: &&Expected| expected.path.split('/').nth(2) == Some(case);
-        let expected: Vec<&Expected> = self.expected.iter().filter(is_of).collect();
+        let is_of = |path: &str| {
+            let of = path.split('/').nth(2).and_then(|of| of.strip_prefix(case));
+            of.is_some_and(|rest| rest.is_empty() || rest.starts_with('-'))
+        };
+        let expected = self.expected.iter().filter(|one| is_of(&one.path));
+        let expected: Vec<&Expected> = expected.collect();
         let mut spans = Vec::new();
         let mut why = String::new();
         let waited = wait::until_true("the spans", LIMIT, || {
             spans = agent.spans()?;
-            spans.retain(|span| span.case() == case && !self.open.contains(span.path()));
+            spans.retain(|span| is_of(span.path()) && !self.open.contains(span.path()));
             why = differ(&spans, &expected);
             Ok(why.is_empty())
         });

@@ -11,7 +11,9 @@ use serde_json::{Value, json};
 
 use super::super::Cluster;
 use super::super::node::container;
-use super::scene::{Driver, Scene};
+use super::network::is_network;
+use super::place::{Class, Driver};
+use super::scene::Scene;
 use crate::agent::Agent;
 use crate::children::{command, run};
 use crate::ledger::imbalance;
@@ -22,6 +24,8 @@ use crate::wait;
 const DOCKERFILE: &str = include_str!("../../../../deploy/Dockerfile");
 /// Where `install agent` puts everything, and what it calls it.
 const INSTALLED: &str = "nodespan";
+/// What `install agent` makes last.
+pub(super) const DAEMON_SET: &str = "/apis/apps/v1/namespaces/nodespan/daemonsets/nodespan";
 const ADMIN: u16 = 9903;
 const LIMIT: Duration = Duration::from_secs(60);
 
@@ -69,6 +73,8 @@ pub(super) struct Start<'a> {
     pub(super) scene: &'a Scene,
     /// The image's root file system as an archive.
     pub(super) archive: &'a Path,
+    /// What its container and its files are called.
+    pub(super) name: &'a str,
 }
 
 impl Start<'_> {
@@ -91,9 +97,7 @@ impl Start<'_> {
                 .arg(&root),
             LIMIT,
         )?;
-        let set = api.get(&format!(
-            "/apis/apps/v1/namespaces/{INSTALLED}/daemonsets/{INSTALLED}"
-        ))?;
+        let set = api.get(DAEMON_SET)?;
         let pod = &set["spec"]["template"]["spec"];
         let of = &pod["containers"][0];
         let security = &of["securityContext"];
@@ -111,9 +115,13 @@ impl Start<'_> {
         let capabilities = texts(&security["capabilities"]["add"])?;
 
         let ip = network.ip(2);
-        network.pod(INSTALLED, ip, out)?;
-        let id = container("agent");
-        let cgroup = Driver::Systemd.path("00000000-0000-4000-8000-000000000001", &id);
+        if !is_network(INSTALLED) {
+            network.pod(INSTALLED, ip, out)?;
+        }
+        let id = container(self.name);
+        let cgroup = Driver::Systemd
+            .with(Class::Burstable)
+            .path("00000000-0000-4000-8000-000000000001", &id);
         let mut words: Vec<String> = runtime.words().into();
         let plain = "run --rootfs --read-only --seccomp --with-ns pid:/proc/1/ns/pid";
         words.extend(plain.split(' ').map(str::to_owned));
@@ -152,7 +160,7 @@ impl Start<'_> {
             "{of}"
         );
         let words: Vec<&str> = words.iter().map(String::as_str).collect();
-        let mut agent = Agent::start_by(&words, &entrypoint()?, "agent", &arguments[1..], out)?;
+        let mut agent = Agent::start_by(&words, &entrypoint()?, self.name, &arguments[1..], out)?;
         let address = SocketAddr::from((ip, ADMIN));
         agent.wait_stderr("tracing")?;
         wait::until_true("the agent to be ready", LIMIT, || {
@@ -241,9 +249,9 @@ impl Image {
         Ok(Verdict::Passed)
     }
 
-    /// Its resident memory in KiB.
-    pub(super) fn resident(&self) -> Result<u64> {
-        let kib = self.proc("VmRSS")?;
+    /// What it has in memory that is of no file, in KiB.
+    pub(super) fn anonymous(&self) -> Result<u64> {
+        let kib = self.proc("RssAnon")?;
         Ok(kib.trim_end_matches(" kB").parse()?)
     }
 

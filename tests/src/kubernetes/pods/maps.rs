@@ -1,5 +1,8 @@
 //! The kernel's maps, read by bpftool and not by the agent.
 
+use std::collections::BTreeSet;
+use std::fs;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -15,6 +18,9 @@ const LIMIT: Duration = Duration::from_secs(60);
 pub(super) const WATCHED: u64 = 1;
 /// See [`WATCHED`].
 pub(super) const IGNORED: u64 = 2;
+
+/// What a process's key in it has (`agent_ebpf::OWNER_PROCESS`).
+pub(super) const PROCESS: u64 = 1 << 60;
 
 /// The maps of the one agent of this kernel.
 #[derive(Clone, Debug)]
@@ -44,6 +50,33 @@ impl Maps {
             sockets: size("SOCKETS")?,
             skips: size("SKIPS")?,
         })
+    }
+
+    /// Whom the selection map has though they are no more: cgroups by their
+    /// ids, and processes.
+    pub(super) fn owners_gone(&self) -> Result<Vec<u64>> {
+        // Before the tree is looked at: what comes meanwhile is not gone.
+        let entries = self.entries("OWNERS")?;
+        let mut there = BTreeSet::new();
+        let mut folders = vec![PathBuf::from("/sys/fs/cgroup")];
+        while let Some(folder) = folders.pop() {
+            // It may have gone just now.
+            let Ok(found) = fs::metadata(&folder) else {
+                continue;
+            };
+            there.insert(found.ino());
+            let entries = fs::read_dir(&folder).into_iter().flatten().flatten();
+            let inner = entries.filter(|one| one.file_type().is_ok_and(|kind| kind.is_dir()));
+            folders.extend(inner.map(|one| one.path()));
+        }
+        let is_there = |owner: u64| match owner & PROCESS {
+            0 => there.contains(&owner),
+            _ => Path::new("/proc")
+                .join((owner ^ PROCESS).to_string())
+                .exists(),
+        };
+        let owners = entries.into_iter().map(|(owner, _)| owner);
+        Ok(owners.filter(|owner| !is_there(*owner)).collect())
     }
 
     /// What the selection map says of a cgroup; none if nothing.

@@ -23,6 +23,11 @@ const LIMIT: Duration = Duration::from_secs(30);
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Network(pub(super) u8);
 
+/// Whether there is a namespace of this name.
+pub(super) fn is_network(name: &str) -> bool {
+    Path::new("/run/netns").join(name).exists()
+}
+
 impl Network {
     /// Lets the node route, and hides pods from what is beyond it.
     pub(super) fn new(own: u8, out: &Path) -> Result<Self> {

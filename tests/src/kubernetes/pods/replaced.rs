@@ -12,11 +12,16 @@ use super::asked::{Answer, ask};
 use super::network::PORT;
 use super::scene::Plan;
 use crate::report::Verdict;
+use crate::spans::Span;
+use crate::wait;
 
 /// Between two requests.
 const PACE: Duration = Duration::from_millis(20);
 /// How long each state of affairs lasts at least.
 const A_WHILE: Duration = Duration::from_millis(500);
+
+/// For a span's way to Jaeger.
+const LIMIT: Duration = Duration::from_secs(30);
 
 /// What the load says of itself.
 #[derive(Debug, Default)]
@@ -52,19 +57,53 @@ impl Node<'_> {
         });
         let (before, load) = rolled?;
         ensure!(load.failed.is_empty(), "failed: {:?}", load.failed);
-        self.all_served("rolled", &load, &["roll-1/app", "roll-2/app"])?;
+        let spans = self.all_served("rolled", &load, &["roll-1/app", "roll-2/app"])?;
+        self.has_uid(&spans, "roll-1/app", &old.uid)?;
+        self.has_uid(&spans, "roll-2/app", &before.uid)?;
 
         let mut again = before.plan.clone();
         again.programs[0].name = "other";
-        let (_, load) = self.under_load(at, "again", |node| {
+        let (after, load) = self.under_load(at, "again", |node| {
             node.scene.remove(&before)?;
             let pod = node.scene.pod(again)?;
             ensure!(pod.uid != before.uid, "the UID is the same");
             thread::sleep(A_WHILE);
             Ok(pod)
         })?;
-        self.all_served("again", &load, &["roll-2/app", "roll-2/other"])?;
+        let spans = self.all_served("again", &load, &["roll-2/app", "roll-2/other"])?;
+        self.has_uid(&spans, "roll-2/app", &before.uid)?;
+        self.has_uid(&spans, "roll-2/other", &after.uid)?;
         Ok(Verdict::Passed)
+    }
+
+    /// The first and the last span of a container say in Jaeger whose they are: of
+    /// the pod with this UID, and not of another of its name.
+    fn has_uid(&self, spans: &[Span], who: &str, uid: &str) -> Result<()> {
+        let (pod, container) = who.split_once('/').context("no container")?;
+        let mut of = spans.iter().filter(|span| {
+            (span.tag("k8s.pod.name"), span.tag("k8s.container.name")) == (pod, container)
+        });
+        for span in [of.next(), of.next_back()].into_iter().flatten() {
+            let trace = &span.trace;
+            let facts = wait::until(&format!("{trace} in Jaeger"), LIMIT, || {
+                let facts = self.site.jaeger.facts(trace)?;
+                Ok((!facts.is_empty()).then_some(facts))
+            })?;
+            let [fact] = &*facts else {
+                anyhow::bail!("{who} has more spans: {facts:?}");
+            };
+            for (name, value) in [
+                ("namespace.name", &*self.scene.name),
+                ("pod.name", pod),
+                ("pod.uid", uid),
+                ("container.name", container),
+                ("node.name", &self.scene.node),
+            ] {
+                let said = fact.get(&format!("resource k8s.{name}"));
+                ensure!(said == value, "{name} of {who} is {said}, not {value}");
+            }
+        }
+        Ok(())
     }
 
     fn replaceable(&self, name: &str, number: u16) -> Result<Plan> {
@@ -105,7 +144,7 @@ impl Node<'_> {
 
     /// Each answer has its span, which names who gave it, and all of these
     /// gave some.
-    fn all_served(&mut self, case: &str, load: &Load, who: &[&str]) -> Result<()> {
+    fn all_served(&mut self, case: &str, load: &Load, who: &[&str]) -> Result<Vec<Span>> {
         let service = self.scene.service_name("roll");
         // A server may have read what it was killed before it could answer.
         for path in &load.failed {
@@ -121,7 +160,6 @@ impl Node<'_> {
             let answers = load.answers.iter().filter(|answer| answer.who == [*who]);
             ensure!(answers.count() > 5, "{who} hardly answered: {load:?}");
         }
-        self.asked.check(&self.image.agent, case)?;
-        Ok(())
+        self.asked.check(&self.image.agent, case)
     }
 }

@@ -3,47 +3,21 @@
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::os::unix::fs::MetadataExt as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use serde_json::{Value, json};
 
 use super::super::node::container;
 use super::api::Api;
-use super::network::{NODE_IP, Network, PORT};
+use super::network::{NODE_IP, Network, PORT, is_network};
+use super::place::{Class, Driver, Place};
 use super::runtime::{Container, Runtime};
 use crate::wait;
 
 const CGROUPS: &str = "/sys/fs/cgroup";
 const LIMIT: Duration = Duration::from_secs(60);
-
-/// How a kubelet names cgroups.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Driver {
-    /// `/kubepods/burstable/podUID/ID`
-    Cgroupfs,
-    /// `/kubepods/besteffort/podUID/ID`: where no runtime has asked for any
-    /// controller, which makes cgroups cheap.
-    BestEffort,
-    /// `/kubepods.slice/…/cri-containerd-ID.scope`
-    Systemd,
-}
-
-impl Driver {
-    /// A container's path below the root cgroup.
-    pub(super) fn path(self, uid: &str, id: &str) -> String {
-        let dashed = uid.replace('-', "_");
-        match self {
-            Self::Cgroupfs => format!("/kubepods/burstable/pod{uid}/{id}"),
-            Self::BestEffort => format!("/kubepods/besteffort/pod{uid}/{id}"),
-            Self::Systemd => format!(
-                "/kubepods.slice/kubepods-burstable.slice/\
-                 kubepods-burstable-pod{dashed}.slice/cri-containerd-{id}.scope"
-            ),
-        }
-    }
-}
 
 /// Everything that pods are made with.
 #[derive(Debug)]
@@ -55,8 +29,10 @@ pub(super) struct Scene {
     /// from those of other guests.
     pub(super) name: String,
     pub(super) node: String,
-    /// Where the mesh's spans go, a URL.
-    pub(super) backend: String,
+    /// Where the mesh's spans go, URLs.
+    pub(super) zipkin: String,
+    /// See above.
+    pub(super) otlp: String,
     pub(super) out: PathBuf,
 }
 
@@ -69,7 +45,7 @@ pub(super) struct Plan {
     /// Whether the policy selects it.
     pub(super) selected: bool,
     pub(super) ip: Ipv4Addr,
-    pub(super) driver: Driver,
+    pub(super) place: Place,
     pub(super) programs: Vec<Program>,
 }
 
@@ -103,7 +79,7 @@ impl Plan {
             app,
             selected: true,
             ip,
-            driver: Driver::Cgroupfs,
+            place: Driver::Cgroupfs.with(Class::Burstable),
             programs: vec![Program::new("app", PORT)],
         }
     }
@@ -153,6 +129,7 @@ impl Scene {
             json!({
                 "name": program.name, "image": "app",
                 "ports": [{"name": program.target, "containerPort": program.port}],
+                "resources": plan.place.class.resources(),
             })
         });
         let mut labels = json!({"app": plan.app, "pod-template-hash": "5d9c7b8f6"});
@@ -172,6 +149,8 @@ impl Scene {
                 },
             }),
         )?;
+        let class = &made["status"]["qosClass"];
+        ensure!(class == plan.place.class.name(), "{}: {class}", plan.name);
         let uid = made["metadata"]["uid"].as_str().context("no uid")?;
         Ok(uid.to_owned())
     }
@@ -185,7 +164,7 @@ impl Scene {
 
     /// A pod that serves, of which its kubelet has not said anything yet.
     pub(super) fn untold(&self, plan: Plan) -> Result<Pod> {
-        if plan.ip != NODE_IP && !Path::new("/run/netns").join(&plan.name).exists() {
+        if plan.ip != NODE_IP && !is_network(&plan.name) {
             self.network.pod(&plan.name, plan.ip, &self.out)?;
         }
         let mut pod = Pod {
@@ -212,7 +191,7 @@ impl Scene {
             words.extend(program.routes.iter().map(String::as_str));
             self.runtime.run(&Container {
                 id: &id,
-                cgroup: &pod.plan.driver.path(&pod.uid, &id),
+                cgroup: &pod.plan.place.path(&pod.uid, &id),
                 network: (pod.plan.ip != NODE_IP).then_some(name),
                 words: &words,
             })?;
@@ -264,6 +243,16 @@ impl Scene {
 }
 
 impl Pod {
+    /// One of a container that no runtime looks after.
+    pub(super) fn made(plan: Plan, uid: String, id: String) -> Self {
+        Self {
+            plan,
+            uid,
+            ids: vec![id],
+            restarts: 0,
+        }
+    }
+
     pub(super) fn address(&self) -> SocketAddr {
         let port = self.plan.programs.first().map_or(PORT, |first| first.port);
         SocketAddr::from((self.plan.ip, port))
@@ -274,7 +263,7 @@ impl Pod {
         let paths = self
             .ids
             .iter()
-            .map(|id| self.plan.driver.path(&self.uid, id));
+            .map(|id| self.plan.place.path(&self.uid, id));
         let ids = paths.map(|path| {
             let path = format!("{CGROUPS}{path}");
             let found = fs::metadata(&path).with_context(|| path.clone())?;

@@ -6,13 +6,15 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, ensure};
 
 use super::asked::Answer;
+use super::hierarchies::of_process;
 use super::maps::{IGNORED, WATCHED};
-use super::{Node, time_until};
+use super::place::{Class, Driver};
+use super::{Node, Pods, time_until};
 use crate::report::Verdict;
-use crate::spans::Kind;
+use crate::spans::{Kind, Span};
 
 /// Requests of a check.
-const TIMES: usize = 6;
+pub(super) const TIMES: usize = 6;
 /// Within which a policy must be in the kernel.
 const SOON: Duration = Duration::from_secs(1);
 
@@ -50,16 +52,7 @@ impl Node<'_> {
             self.asked.served(&answer.path, &web, &of);
         }
         let spans = self.asked.check(&self.image.agent, "calls")?;
-        for call in spans.iter().filter(|span| span.kind == Kind::Client) {
-            let joined = spans.iter().any(|span| {
-                let is_shared = span.shared && span.id == call.id;
-                span.kind == Kind::Server
-                    && span.trace == call.trace
-                    && (is_shared || span.parent.as_ref() == Some(&call.id))
-                    && span.path() == call.path()
-            });
-            ensure!(joined, "nobody answered {call:?}");
-        }
+        all_joined(&spans)?;
         // What is printed is sent, too.
         let trace = &spans.first().context("no spans")?.trace;
         let sent = self.site.zipkin.trace_of(trace, 3)?.len();
@@ -71,14 +64,54 @@ impl Node<'_> {
     /// address.
     pub(super) fn two_containers(&mut self) -> Result<Verdict> {
         let duo = self.scene.service_name("duo");
+        self.within_pod("two-containers", &duo)
+    }
+
+    /// The same over loopback, an address that nobody has a name for.
+    pub(super) fn localhost(&mut self) -> Result<Verdict> {
+        self.within_pod("localhost", "")
+    }
+
+    fn within_pod(&mut self, case: &str, called: &str) -> Result<Verdict> {
+        let duo = self.scene.service_name("duo");
         for _ in 0..TIMES {
-            let answer = self.asked.ask(self.pods.duo.address(), "two-containers")?;
+            let answer = self.asked.ask(self.pods.duo.address(), case)?;
             ensure!(answer.who == ["duo-1/app", "duo-1/helper"], "{answer:?}");
             self.asked.served(&answer.path, &duo, "duo-1/app");
-            self.asked.called(&answer.path, &duo, "duo-1/app", &duo);
+            self.asked.called(&answer.path, &duo, "duo-1/app", called);
             self.asked.served(&answer.path, &duo, "duo-1/helper");
         }
-        self.asked.check(&self.image.agent, "two-containers")?;
+        let spans = self.asked.check(&self.image.agent, case)?;
+        all_joined(&spans)?;
+        Ok(Verdict::Passed)
+    }
+
+    /// Pods of each class, by either driver, are where a kubelet has them, and
+    /// known there. The pods of `pods/churn` are `BestEffort` by cgroupfs.
+    pub(super) fn classes(&mut self) -> Result<Verdict> {
+        let Pods {
+            web: [one, two],
+            front,
+            duo,
+            host,
+            ..
+        } = &self.pods;
+        let mut places = Vec::new();
+        for pod in [one, two, front, duo, host] {
+            let id = pod.ids.first().context("no container")?;
+            let (unified, _) = of_process(self.scene.runtime.pid(id)?)?;
+            let path = pod.plan.place.path(&pod.uid, id);
+            ensure!(unified.as_ref() == Some(&path), "{unified:?}, not {path}");
+            let answer = self.asked.ask(pod.address(), "classes")?;
+            let service = self.scene.service_name(pod.plan.app);
+            self.asked.served(&answer.path, &service, only(&answer)?);
+            places.push(pod.plan.place);
+        }
+        for class in [Class::Guaranteed, Class::Burstable, Class::BestEffort] {
+            ensure!(places.contains(&Driver::Systemd.with(class)), "{places:?}");
+        }
+        ensure!(places.contains(&Driver::Cgroupfs.with(Class::Guaranteed)));
+        self.asked.check(&self.image.agent, "classes")?;
         Ok(Verdict::Passed)
     }
 
@@ -170,6 +203,21 @@ impl Node<'_> {
 #[expect(clippy::print_stdout, reason = "a line for people, as notes are")]
 fn println_times(gone: Duration, back: Duration) {
     println!("# a policy is gone from the kernel after {gone:?}, and there after {back:?}");
+}
+
+/// Of each call the other half is below it, or shares its id.
+fn all_joined(spans: &[Span]) -> Result<()> {
+    for call in spans.iter().filter(|span| span.kind == Kind::Client) {
+        let joined = spans.iter().any(|span| {
+            let is_shared = span.shared && span.id == call.id;
+            span.kind == Kind::Server
+                && span.trace == call.trace
+                && (is_shared || span.parent.as_ref() == Some(&call.id))
+                && span.path() == call.path()
+        });
+        ensure!(joined, "nobody answered {call:?}");
+    }
+    Ok(())
 }
 
 /// The one who answered.
