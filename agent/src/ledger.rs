@@ -2,8 +2,8 @@
 //!
 //! After a drain, `exchanges observed = spans exported (per backend) + not
 //! selected (reason) + not sampled (reason) + dropped (reason)`, and `records
-//! seen by the probes = records read + lost (reason)` (DESIGN.md, "The
-//! ledger"). All stages share one [`Ledger`]; the admin room and the tests
+//! seen by the probes = records read + lost (reason)` (ARCHITECTURE.md,
+//! invariants). All stages share one [`Ledger`]; the admin room and the tests
 //! read it through a [`Snapshot`].
 //!
 //! Each number is exact, but a snapshot taken while work goes on is not of one

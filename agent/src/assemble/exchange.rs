@@ -66,7 +66,7 @@ pub struct Began {
     pub start: MonoNanos,
 }
 
-/// What a new trace id is made from (DESIGN.md, Wire identity, rule 2).
+/// What a new trace id is made from (ARCHITECTURE.md, Identity, rule 2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Seed {
     /// The context supplies the ids.

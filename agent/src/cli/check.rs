@@ -27,14 +27,14 @@ pub(super) fn check(args: &CheckArgs) -> ExitCode {
         return ExitCode::SUCCESS;
     }
     let mut worst = Worst::default();
-    let mut has_mesh = false;
+    let mut has_policies = false;
     if !args.resources.is_empty() {
-        let (found, mesh) = resources_of(&args.resources);
+        let (found, any) = resources_of(&args.resources);
         worst = worst.max(found);
-        has_mesh = mesh;
+        has_policies = any;
     }
     if let Some(path) = &args.config {
-        worst = worst.max(config_of(path, has_mesh));
+        worst = worst.max(config_of(path, has_policies));
     }
     match worst {
         Worst::Errors => ExitCode::from(FAILED),
@@ -43,7 +43,7 @@ pub(super) fn check(args: &CheckArgs) -> ExitCode {
     }
 }
 
-/// Also whether there is a Mesh.
+/// Also whether there is a Mesh or a TrafficTrace.
 fn resources_of(paths: &[PathBuf]) -> (Worst, bool) {
     match resources::load(paths) {
         Ok(loaded) => {
@@ -67,7 +67,9 @@ fn resources_of(paths: &[PathBuf]) -> (Worst, bool) {
                 true => Worst::Fine,
                 false => Worst::Warnings,
             };
-            (worst, set.meshes().next().is_some())
+            let mut policies = set.all_traffic_traces();
+            let any = set.meshes().next().is_some() || policies.next().is_some();
+            (worst, any)
         }
         Err(refused) => {
             say!("{refused}");
@@ -76,11 +78,11 @@ fn resources_of(paths: &[PathBuf]) -> (Worst, bool) {
     }
 }
 
-fn config_of(path: &Path, has_mesh: bool) -> Worst {
+fn config_of(path: &Path, has_policies: bool) -> Worst {
     match config::load(path) {
         Ok(loaded) => {
             let mut report = loaded.report;
-            if has_mesh {
+            if has_policies {
                 unused_tracing(&mut report);
             }
             if report.findings.is_empty() {
@@ -97,7 +99,7 @@ fn config_of(path: &Path, has_mesh: bool) -> Worst {
     }
 }
 
-/// With a Mesh, policies decide where spans go (DESIGN.md, Configuration).
+/// With a Mesh or a TrafficTrace, policies decide where spans go.
 fn unused_tracing(report: &mut Report) {
     let (document, _) = toml::de::DeTable::parse_recoverable(&report.text);
     let tracing = document
@@ -111,7 +113,8 @@ fn unused_tracing(report: &mut Report) {
         severity: Severity::Warning,
         field: "tracing".to_owned(),
         message:
-            "[tracing] is unused: with a Mesh among the resources, policies choose the backend"
+            "[tracing] is unused: with a Mesh or a TrafficTrace among the resources, policies \
+             choose the backend"
                 .to_owned(),
         hint: Some("remove the table, or the resources".to_owned()),
         span,

@@ -81,6 +81,7 @@ fn read(path: &Path) -> Result<String, InstallError> {
     match config::parse(&path.display().to_string(), &text, folder) {
         Ok(loaded) => {
             complain_of(&loaded.report);
+            complain_of_files(&text);
             if !hears_probes(&loaded.settings.admin.listen) {
                 complain!(
                     "warning: the kubelet's probes will fail and the pods be started again and again: they need [admin] listen = \"[::]:{PROBED}\""
@@ -89,6 +90,7 @@ fn read(path: &Path) -> Result<String, InstallError> {
         }
         Err(LoadError::Invalid(report)) if report.findings.iter().all(is_of_elsewhere) => {
             complain_of(&report);
+            complain_of_files(&text);
         }
         Err(error) => return Err(InstallError::Config(error)),
     }
@@ -100,6 +102,42 @@ const PROBED: u16 = 9903;
 
 fn hears_probes(listen: &Listen) -> bool {
     matches!(listen, Listen::At(at) if at.ip().is_unspecified() && at.port() == PROBED)
+}
+
+fn complain_of_files(text: &str) {
+    for key in files_of(text) {
+        complain!(
+            "warning: {key} names a file, which the manifest does not mount: give the DaemonSet a volume from a Secret of yours"
+        );
+    }
+}
+
+/// The keys of a configuration that name files of the pod.
+fn files_of(text: &str) -> Vec<String> {
+    let mut found = Vec::new();
+    let mut left: Vec<(String, toml::Value)> = match text.parse::<toml::Table>() {
+        Ok(table) => table.into_iter().collect(),
+        // Whoever reads the configuration says why.
+        Err(_) => Vec::new(),
+    };
+    while let Some((key, value)) = left.pop() {
+        match value {
+            toml::Value::Table(table) => {
+                left.extend(
+                    table
+                        .into_iter()
+                        .map(|(of, value)| (format!("{key}.{of}"), value)),
+                );
+            }
+            toml::Value::Array(all) => left.extend(all.into_iter().map(|one| (key.clone(), one))),
+            toml::Value::String(_) if key.ends_with("File") || key.ends_with(".kubeconfig") => {
+                found.push(key);
+            }
+            _ => {}
+        }
+    }
+    found.sort();
+    found
 }
 
 fn complain_of(report: &Report) {
@@ -127,6 +165,28 @@ mod tests {
             image: "image".parse().unwrap(),
             config: Some(path),
         })
+    }
+
+    #[test]
+    fn files_that_no_pod_has_are_named() {
+        let text = r#"
+            [agent]
+            identityKeyFile = "/etc/key"
+            service = "File"
+            [export.zipkin]
+            url = "http://x:9411/api/v2/spans"
+            bearerTokenFile = "/etc/token"
+            [kubernetes]
+            kubeconfig = "admin.conf"
+        "#;
+        let all = [
+            "agent.identityKeyFile",
+            "export.zipkin.bearerTokenFile",
+            "kubernetes.kubeconfig",
+        ];
+        assert_eq!(files_of(text), all);
+        assert!(files_of(kubernetes::CONFIG).is_empty());
+        assert!(files_of("=").is_empty());
     }
 
     #[test]

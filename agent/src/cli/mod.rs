@@ -113,6 +113,14 @@ pub enum RunError {
         /// What is wrong.
         source: crate::capture::pcap::PcapError,
     },
+    /// Spans of a capture that is read to its end have not arrived.
+    #[error("{spans} of the spans did not reach their backend: {why}")]
+    Undelivered {
+        /// How many.
+        spans: u64,
+        /// The ledger's words.
+        why: String,
+    },
     /// The system refuses what the agent needs.
     #[error("{what}: {source}")]
     System {

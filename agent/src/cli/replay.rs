@@ -19,7 +19,7 @@ use super::{RunError, block_on, events, plan, runtime, watch};
 use crate::assemble::{self, Assembler, Output};
 use crate::capture::pcap::{Counters, Drained, Observe, PcapSource};
 use crate::identify::AddressIdentifier;
-use crate::ledger::Ledger;
+use crate::ledger::{Ledger, Reason as _, Snapshot, Undelivered};
 use crate::link::{ClockOffset, Timing};
 use crate::units::MonoNanos;
 
@@ -141,12 +141,34 @@ pub(super) fn run(args: &ReplayArgs) -> Result<(), RunError> {
         if let Some(refused) = refused(&packets.counters()) {
             tracing::warn!("{file}: not read or lost: {refused}");
         }
-        tracing::debug!("{}", ledger.snapshot().summary());
+        let told = ledger.snapshot();
+        if told.exchanges.observed > 0 && told.exchanges.spans == 0 {
+            tracing::warn!("{file}: no spans: {}", told.summary());
+        } else {
+            tracing::debug!("{}", told.summary());
+        }
         if end.map_err(pcap)? {
             tracing::warn!("{file}: the last record is cut short");
         }
-        Ok(())
+        arrived(&told)
     })
+}
+
+/// Fails if a span of the ledger did not reach its backend. Whoever closes the
+/// output wants no more of them.
+fn arrived(told: &Snapshot) -> Result<(), RunError> {
+    let closed = Undelivered::Closed.name();
+    let backends = told.backends.iter();
+    let dropped = backends.flat_map(|backend| &backend.dropped);
+    let spans = dropped
+        .filter(|(reason, _)| **reason != closed)
+        .map(|(_, spans)| spans)
+        .sum();
+    if spans == 0 {
+        return Ok(());
+    }
+    let why = told.summary();
+    Err(RunError::Undelivered { spans, why })
 }
 
 /// Looks whether the configuration has changed while a pipe is read.
@@ -242,4 +264,36 @@ fn hand_over(
     }
     pipeline.advance(now);
     pipeline.tick(Instant::now());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ledger::BackendSnapshot;
+
+    #[test]
+    fn spans_that_have_not_arrived_are_a_failure() {
+        let told = |dropped: &[(&'static str, u64)]| {
+            let dropped = dropped.iter().map(|(why, n)| ((*why).into(), *n)).collect();
+            let backend = BackendSnapshot {
+                name: "zipkin".to_owned(),
+                dropped,
+                ..BackendSnapshot::default()
+            };
+            arrived(&Snapshot {
+                backends: vec![BackendSnapshot::default(), backend],
+                ..Snapshot::default()
+            })
+        };
+        told(&[]).unwrap();
+        // `nodespan replay … | head`.
+        told(&[("shutdown", 0), ("closed", 7)]).unwrap();
+        let error = told(&[("shutdown", 2), ("rejected", 1), ("closed", 7)]).unwrap_err();
+        let said = error.to_string();
+        assert!(
+            said.starts_with("3 of the spans did not reach their backend: "),
+            "{said}"
+        );
+        assert!(said.contains("zipkin: 0 sent"), "{said}");
+    }
 }

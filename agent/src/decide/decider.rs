@@ -29,7 +29,7 @@ pub struct Chosen {
     /// The way its span goes.
     pub route: Route,
     /// At a server: the peer is a workload whose outgoing calls go to the same
-    /// backend (DESIGN.md, Wire identity, rule 4).
+    /// backend (ARCHITECTURE.md, Identity, rule 4).
     pub peer_observed: bool,
     /// What the peer is called, if a cluster says it.
     pub remote: Option<Arc<str>>,

@@ -8,7 +8,7 @@ use hashbrown::HashMap;
 use super::{Identify, Known, Naming, Origin, WorkloadKind, key_of};
 use crate::units::{MonoNanos, OwnerId};
 
-/// Takes each local address for a workload (DESIGN.md, Wire identity, rule 9).
+/// Takes each local address for a workload (ARCHITECTURE.md, Identity, rule 9).
 #[derive(Debug)]
 pub struct AddressIdentifier {
     naming: Naming,

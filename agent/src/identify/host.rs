@@ -576,7 +576,7 @@ fn node(options: &Options) -> Arc<str> {
 
 /// Gives a workload its address: the first that it is seen with, and the first
 /// that is no loopback address after that. It must stay the same on all spans
-/// (DESIGN.md, Wire identity, rule 5), so it changes once at most.
+/// (ARCHITECTURE.md, Identity, rule 5), so it changes once at most.
 fn settle_address(known: &mut Known, local: Option<IpAddr>) {
     let better = match (known.workload.address, local) {
         (None, Some(local)) => !local.is_unspecified(),

@@ -2,7 +2,7 @@
 //!
 //! A passive agent writes no header, so both ends of a call must arrive at the
 //! same ids without talking to each other. [`Minter`] makes the ids from what
-//! both ends see (DESIGN.md, "Identity of a request: the wire identity");
+//! both ends see (ARCHITECTURE.md, "Identity");
 //! [`Linker`] finds parents among the exchanges that this agent holds.
 //!
 //! An exchange passes through in this order:

@@ -67,7 +67,7 @@ impl fmt::Display for ResourceKey {
 /// When a resource was created: nanoseconds since the epoch, negative before.
 ///
 /// The default, for resources that do not say, is the epoch, so that ties go
-/// to the name (DESIGN.md, Configuration).
+/// to the name.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Created(pub i128);
 

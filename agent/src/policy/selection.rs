@@ -32,8 +32,8 @@ pub struct Selection {
     pub headerless: Headerless,
 }
 
-/// What becomes of requests without a trace context (DESIGN.md, Wire
-/// identity, rule 2).
+/// What becomes of requests without a trace context (ARCHITECTURE.md,
+/// Identity, rule 2).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Headerless {
     /// Each begins a trace.

@@ -89,7 +89,7 @@ impl DecidedBy {
 }
 
 /// The decision that the request carries wins, also one that came without
-/// ids; otherwise the sampler is asked (DESIGN.md, Wire identity, rule 7). It
+/// ids; otherwise the sampler is asked (ARCHITECTURE.md, Identity, rule 7). It
 /// is not asked, and spends nothing, where the request decides.
 #[inline(always)]
 #[must_use]

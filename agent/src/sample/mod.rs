@@ -7,7 +7,7 @@
 //! care about and a node agent must: one trace is seen many times here, at
 //! both ends of each call and by every service of the node. So what is a
 //! function of the trace id stays one, and what is not is remembered for the
-//! trace (DESIGN.md, Wire identity, rule 7).
+//! trace (ARCHITECTURE.md, Identity, rule 7).
 
 mod config;
 mod decision;

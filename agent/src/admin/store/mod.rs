@@ -404,7 +404,7 @@ fn of_other(mut value: Map<String, Value>) -> Option<Item> {
     if parsed.report.has_errors() {
         return None;
     }
-    // Absent is the epoch; a file's own time never counts (DESIGN.md).
+    // Absent is the epoch; a file's own time never counts.
     let epoch = time(OffsetDateTime::UNIX_EPOCH);
     let created = value.get(CREATED).cloned().unwrap_or(epoch);
     value.entry(CREATED).or_insert_with(|| created.clone());

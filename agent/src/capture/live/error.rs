@@ -39,7 +39,7 @@ pub enum LiveError {
     Layout(#[from] LayoutError),
     /// The kernel has no way to run programs on its functions.
     #[error(
-        "this kernel offers neither fentry nor kprobes (CONFIG_BPF_EVENTS, CONFIG_FUNCTION_TRACER, CONFIG_KPROBES): {0}"
+        "this kernel offers neither fentry nor kprobes (it needs CONFIG_BPF_EVENTS, CONFIG_FUNCTION_TRACER and CONFIG_KPROBES, and no lockdown or security module that forbids them): {0}"
     )]
     NoProbes(String),
     /// The object could not be loaded.

@@ -122,7 +122,10 @@ impl Probes {
         if options.force_kprobes {
             self.degraded
                 .push("kprobes instead of fentry: asked for".to_owned());
-            return self.attach_kprobes();
+            return self.attach_kprobes().map_err(|error| match error {
+                refused if no_such_kind(&refused) => LiveError::NoProbes(refused.to_string()),
+                other => other,
+            });
         }
         let mut outcome = self.attach(btf);
         if outcome.is_err() && self.twice && self.kernel.preempt.take().is_some() {

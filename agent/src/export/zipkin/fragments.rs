@@ -53,8 +53,8 @@ impl Render for Fragment {
 
 impl Fragment {
     /// Appends the local endpoint: equal on every span of a workload, without
-    /// a port, because Zipkin joins a shared span's children by it (DESIGN.md,
-    /// Wire identity, rule 5). A workload without an address of its own has
+    /// a port, because Zipkin joins a shared span's children by it (ARCHITECTURE.md,
+    /// Identity, rule 5). A workload without an address of its own has
     /// that of the connection.
     #[inline]
     pub(super) fn push_local(&self, out: &mut Vec<u8>, connection: Option<IpAddr>) {

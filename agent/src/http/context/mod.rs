@@ -2,7 +2,7 @@
 //!
 //! [`Headers`] collects the values while the headers of a head are walked,
 //! [`Headers::context`] makes one [`TraceContext`] of them by the rules of
-//! DESIGN.md, "Identity of a request":
+//! ARCHITECTURE.md, "Identity":
 //!
 //! - The first format with valid ids supplies ids and decision; formats are
 //!   not mixed. The order is [`Order`].
@@ -64,7 +64,7 @@ pub enum Format {
     Uber,
 }
 
-/// The sampling decision a request carries (DESIGN.md, Wire identity, rule 7).
+/// The sampling decision a request carries (ARCHITECTURE.md, Identity, rule 7).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Decision {
     /// None: the sampler decides.
