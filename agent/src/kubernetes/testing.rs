@@ -152,6 +152,22 @@ pub(crate) fn slice(service: &str, pods: &[&str]) -> Value {
     })
 }
 
+/// A slice of a Service of namespace `demo`, with addresses that are no pods'.
+pub(crate) fn outside(service: &str, ips: &[&str], ports: Value) -> Value {
+    json!({
+        "apiVersion": "discovery.k8s.io/v1",
+        "kind": "EndpointSlice",
+        "metadata": {
+            "name": format!("{service}-y"),
+            "namespace": "demo",
+            "labels": {"kubernetes.io/service-name": service},
+        },
+        "addressType": "IPv4",
+        "endpoints": [{"addresses": ips, "conditions": {"ready": true}}],
+        "ports": ports,
+    })
+}
+
 /// The namespace `demo`.
 pub(crate) fn namespace(labels: Value, annotations: Value) -> Value {
     json!({

@@ -8,6 +8,7 @@
 //! While a kind is listed again, what was known stays; what the list did not
 //! have goes when it is complete. Nothing flaps in between.
 
+mod endpoints;
 mod peers;
 mod pods;
 mod policies;
@@ -77,6 +78,8 @@ pub struct Cluster {
     contested: HashSet<IpAddr>,
     /// The same for Services.
     contested_services: HashSet<SocketAddr>,
+    /// Addresses that slices name without a pod.
+    endpoints: HashMap<SocketAddr, Vec<endpoints::Claim>>,
     directory: Arc<Directory>,
 }
 

@@ -7,6 +7,7 @@ use super::{Cluster, Round};
 use crate::identify::ServicePort;
 use crate::kubernetes::derive;
 use crate::kubernetes::facts::{NamespaceFacts, ServiceFacts, ServiceKind, SliceFacts};
+use crate::kubernetes::intern::Interner;
 use crate::policy::Protocol;
 
 impl Cluster {
@@ -19,6 +20,7 @@ impl Cluster {
             return;
         }
         self.publish(old.as_ref(), Some(&new));
+        self.settle_endpoints(&new.namespace, Some(&new.name));
         for service in old.iter().chain([&new]) {
             self.touch_pods(service);
         }
@@ -28,6 +30,7 @@ impl Cluster {
         let space = self.spaces.get_mut(namespace);
         if let Some(old) = space.and_then(|space| space.remove_service(name)) {
             self.publish(Some(&old), None);
+            self.settle_endpoints(namespace, Some(name));
             self.touch_pods(&old);
             self.drop_space(namespace);
         }
@@ -40,6 +43,7 @@ impl Cluster {
         let old = space.insert_slice(facts, round);
         if old.as_ref() != Some(&new) {
             self.touch_slices(old.as_ref(), Some(&new));
+            self.claim_endpoints(old.as_ref(), Some(&new));
         }
     }
 
@@ -47,6 +51,7 @@ impl Cluster {
         let space = self.spaces.get_mut(namespace);
         if let Some(old) = space.and_then(|space| space.remove_slice(name)) {
             self.touch_slices(Some(&old), None);
+            self.claim_endpoints(Some(&old), None);
             self.drop_space(namespace);
         }
     }
@@ -67,6 +72,7 @@ impl Cluster {
             for service in services {
                 self.publish(Some(&service), Some(&service));
             }
+            self.settle_endpoints(name, None);
         }
         self.drop_space(name);
     }
@@ -169,14 +175,27 @@ impl Cluster {
         let port = ports.find(|port| port.is_tcp && port.port == number)?;
         let space = self.spaces.get(&service.namespace);
         let namespace = space.and_then(super::Space::namespace);
-        let mesh = derive::mesh(&service.labels, &service.annotations, namespace);
-        let mesh = self.intern.text(mesh);
-        Some(ServicePort {
-            service: self.intern.text(&derive::service_tag(service, number)),
-            mesh,
-            protocol: Protocol::parse(&derive::protocol(service, port)),
-            says_protocol: derive::says_protocol(service, port),
-        })
+        let protocol = derive::protocol(service, port);
+        let is_said = derive::says_protocol(service, port);
+        let said = (&*protocol, is_said);
+        Some(named(service, number, said, namespace, &mut self.intern))
+    }
+}
+
+/// What a port of a Service is called, and what is spoken there.
+pub(super) fn named(
+    service: &ServiceFacts,
+    port: u16,
+    (protocol, says_protocol): (&str, bool),
+    namespace: Option<&NamespaceFacts>,
+    intern: &mut Interner,
+) -> ServicePort {
+    let mesh = derive::mesh(&service.labels, &service.annotations, namespace);
+    ServicePort {
+        service: intern.text(&derive::service_tag(service, port)),
+        mesh: intern.text(mesh),
+        protocol: Protocol::parse(protocol),
+        says_protocol,
     }
 }
 

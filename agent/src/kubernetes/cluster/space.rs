@@ -80,6 +80,23 @@ impl Space {
         all
     }
 
+    /// All slices.
+    pub(super) fn all_slices(&self) -> impl Iterator<Item = &SliceFacts> {
+        let slices = self.slices.values().flat_map(BTreeMap::values);
+        slices.map(|(_, slice)| slice)
+    }
+
+    /// A Service and a slice of it.
+    pub(super) fn slice_of(
+        &self,
+        service: &str,
+        slice: &str,
+    ) -> Option<(&ServiceFacts, &SliceFacts)> {
+        let (_, slice) = self.slices.get(service)?.get(slice)?;
+        let (_, service) = self.services.get(service)?;
+        Some((service, slice))
+    }
+
     pub(super) fn slices_of(&self, service: &str) -> impl Iterator<Item = &SliceFacts> {
         let slices = self.slices.get(service);
         slices
