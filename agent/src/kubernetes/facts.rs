@@ -269,11 +269,17 @@ impl ServiceFacts {
 /// `kubernetes.io/service-name`: the Service of an EndpointSlice.
 const SERVICE_NAME: &str = "kubernetes.io/service-name";
 
+/// The Service that a slice is of.
+pub(crate) fn service_of(slice: &objects::EndpointSlice) -> Option<&str> {
+    let labels = slice.metadata.labels.as_ref()?;
+    labels.get(SERVICE_NAME).map(|name| &**name)
+}
+
 impl SliceFacts {
     /// Of a slice that is of a Service.
     pub(crate) fn new(slice: &objects::EndpointSlice, intern: &mut Interner) -> Option<Self> {
         let metadata = &slice.metadata;
-        let service = metadata.labels.as_ref()?.get(SERVICE_NAME)?;
+        let service = service_of(slice)?;
         let (mut pods, mut ips) = (Vec::new(), Vec::new());
         for end in &slice.endpoints {
             let target = end.target_ref.as_ref();
@@ -305,6 +311,12 @@ impl SliceFacts {
             ips: ips.into(),
             ports,
         })
+    }
+
+    /// Keeps its pods alone.
+    pub(crate) fn forget_addresses(&mut self) {
+        self.ips = Box::default();
+        self.ports = Box::default();
     }
 
     /// Where its endpoints are that are no pods.

@@ -59,7 +59,7 @@ pub(crate) fn list<K: Kept>(cluster: &mut Cluster, values: &[Value]) {
 pub(crate) fn cluster(values: &[Value]) -> Cluster {
     let mut cluster = Cluster::new(Options {
         node: Some("node-1".into()),
-        zone: None,
+        ..Options::default()
     });
     settle(&mut cluster);
     for value in values {

@@ -16,6 +16,7 @@ impl Cluster {
         let space = self.spaces.entry(Arc::clone(&namespace)).or_default();
         let new = facts.clone();
         let old = space.insert_service(facts, round);
+        self.in_spaces.services += usize::from(old.is_none());
         if old.as_ref() == Some(&new) {
             return;
         }
@@ -29,6 +30,7 @@ impl Cluster {
     pub(super) fn forget_service(&mut self, namespace: &str, name: &str) {
         let space = self.spaces.get_mut(namespace);
         if let Some(old) = space.and_then(|space| space.remove_service(name)) {
+            self.in_spaces.services -= 1;
             self.publish(Some(&old), None);
             self.settle_endpoints(namespace, Some(name));
             self.touch_pods(&old);
@@ -41,6 +43,7 @@ impl Cluster {
         let new = facts.clone();
         let space = self.spaces.entry(namespace).or_default();
         let old = space.insert_slice(facts, round);
+        self.in_spaces.slices += usize::from(old.is_none());
         if old.as_ref() != Some(&new) {
             self.touch_slices(old.as_ref(), Some(&new));
             self.claim_endpoints(old.as_ref(), Some(&new));
@@ -50,6 +53,7 @@ impl Cluster {
     pub(super) fn forget_slice(&mut self, namespace: &str, name: &str) {
         let space = self.spaces.get_mut(namespace);
         if let Some(old) = space.and_then(|space| space.remove_slice(name)) {
+            self.in_spaces.slices -= 1;
             self.touch_slices(Some(&old), None);
             self.claim_endpoints(Some(&old), None);
             self.drop_space(namespace);
@@ -62,6 +66,7 @@ impl Cluster {
             facts.as_ref().map(|(_, facts)| facts.clone())
         };
         let same = of(&space.facts) == of(&new);
+        let (before, now) = (space.facts.is_some(), new.is_some());
         space.facts = new;
         if !same {
             let pods: Vec<_> = space.pods.iter().cloned().collect();
@@ -74,6 +79,8 @@ impl Cluster {
             }
             self.settle_endpoints(name, None);
         }
+        let count = &mut self.in_spaces.namespaces;
+        *count = *count + usize::from(now) - usize::from(before);
         self.drop_space(name);
     }
 

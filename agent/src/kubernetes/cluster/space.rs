@@ -16,6 +16,8 @@ pub(super) struct Space {
     pub(super) facts: Option<(Round, NamespaceFacts)>,
     /// UIDs of its pods.
     pub(super) pods: HashSet<Arc<str>>,
+    /// How many of them are of this node.
+    pub(super) own: usize,
     services: BTreeMap<Arc<str>, (Round, ServiceFacts)>,
     /// Services with a selector, by its first name and value: a pod need not
     /// be compared with all.
@@ -45,9 +47,14 @@ impl Space {
         &self.services
     }
 
-    /// How many slices there are.
-    pub(super) fn slices(&self) -> usize {
-        self.slices.values().map(BTreeMap::len).sum()
+    /// Whether it has pods of this node.
+    pub(super) const fn is_near(&self) -> bool {
+        self.own > 0
+    }
+
+    pub(super) fn has_slice(&self, service: &str, name: &str) -> bool {
+        let slices = self.slices.get(service);
+        slices.is_some_and(|slices| slices.contains_key(name))
     }
 
     pub(super) fn slices_not_of(&self, round: Round) -> impl Iterator<Item = Arc<str>> {

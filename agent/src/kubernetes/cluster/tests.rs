@@ -9,6 +9,7 @@ use crate::kubernetes::objects::{EndpointSlice, Namespace, Node, Pod, Service, T
 use crate::kubernetes::testing::*;
 use crate::policy::Protocol;
 
+mod bound;
 mod endpoints;
 mod known;
 

@@ -27,7 +27,7 @@ fn they_are_of_the_service_whose_slice_names_them() {
         json!([{"name": "api", "port": 80, "appProtocol": "http"}]),
     );
     let ends = outside("db", &["192.0.2.7"], json!([{"name": "api", "port": 8080}]));
-    let mut cluster = cluster(&[ends.clone()]);
+    let mut cluster = cluster(std::slice::from_ref(&ends));
     // Nobody knows the Service yet.
     assert_eq!(end(&mut cluster, "192.0.2.7:8080"), None);
     apply(&mut cluster, db.clone());
