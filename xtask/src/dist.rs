@@ -68,13 +68,18 @@ const IMAGE: &str = "rootfs.tar";
 /// Where the Dockerfile looks for it in a clone.
 pub(crate) const IN_A_CLONE: &str = "target/dist/rootfs.tar";
 
+/// Where what is released is built.
+pub(crate) fn build_folder(workspace: &Workspace) -> PathBuf {
+    workspace.target.join(BUILD)
+}
+
 /// Makes everything in the usual places; returns the image's root file system.
 ///
 /// # Errors
 /// As [`Dist::run`].
 pub(crate) fn image(workspace: &Workspace) -> Result<PathBuf> {
     let out = workspace.target.join(OUT);
-    make(workspace, &out, &workspace.target.join(BUILD))?;
+    make(workspace, &out, &build_folder(workspace))?;
     Ok(out.join(IMAGE))
 }
 

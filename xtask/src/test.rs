@@ -23,6 +23,7 @@ use crate::{
 };
 
 mod image;
+mod packed;
 mod suite;
 mod systemd;
 mod tally;
@@ -170,6 +171,9 @@ impl Test {
 fn check_release(workspace: &Workspace, rootfs: &Path, tally: &mut Tally) {
     tally.check("deploy/Dockerfile makes the image", || {
         image::check(workspace, rootfs)
+    });
+    tally.check("cargo xtask dist packs the same bytes again", || {
+        packed::check(workspace, rootfs)
     });
 }
 
