@@ -31,7 +31,7 @@ fn main() -> anyhow::Result<()> {
     let before = resident()?;
     let mut cluster = Cluster::new(Options {
         node: Some("node-3".into()),
-        zone: None,
+        ..Options::default()
     });
     let services = pods.div_ceil(PODS_OF_SERVICE);
     let namespaces = services.div_ceil(SERVICES_OF_NAMESPACE);

@@ -40,7 +40,7 @@ pub(crate) struct Dist {
 /// Owner of the image's files: nobody that runs anything, so that the agent,
 /// which is root without root's right to pass over permissions, cannot change
 /// them.
-const IMAGE_OWNER: u64 = 65532;
+pub(crate) const IMAGE_OWNER: u64 = 65532;
 
 impl Dist {
     /// Prints what was made.
@@ -65,6 +65,13 @@ impl Dist {
 const OUT: &str = "dist";
 const BUILD: &str = "dist/build";
 const IMAGE: &str = "rootfs.tar";
+/// Where the Dockerfile looks for it in a clone.
+pub(crate) const IN_A_CLONE: &str = "target/dist/rootfs.tar";
+
+/// Where what is released is built.
+pub(crate) fn build_folder(workspace: &Workspace) -> PathBuf {
+    workspace.target.join(BUILD)
+}
 
 /// Makes everything in the usual places; returns the image's root file system.
 ///
@@ -72,7 +79,7 @@ const IMAGE: &str = "rootfs.tar";
 /// As [`Dist::run`].
 pub(crate) fn image(workspace: &Workspace) -> Result<PathBuf> {
     let out = workspace.target.join(OUT);
-    make(workspace, &out, &workspace.target.join(BUILD))?;
+    make(workspace, &out, &build_folder(workspace))?;
     Ok(out.join(IMAGE))
 }
 
@@ -126,7 +133,7 @@ fn make(workspace: &Workspace, out: &Path, target: &Path) -> Result<Vec<PathBuf>
 }
 
 /// The version of all packages of this workspace.
-const VERSION: &str = env!("CARGO_PKG_VERSION");
+pub(crate) const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 /// What is put into the folder, by name.
 fn release_files(release: &Release<'_>, time: u64) -> Result<Vec<(String, Vec<u8>)>> {

@@ -6,6 +6,7 @@ use anyhow::Result;
 use crate::{cache::Cache, kernel::Kernel};
 
 pub(crate) mod bpf;
+pub(crate) mod builder;
 mod go;
 pub(crate) mod jaeger;
 pub(crate) mod kernels;
@@ -13,6 +14,7 @@ pub(crate) mod kubernetes;
 pub(crate) mod qemu;
 pub(crate) mod runtime;
 pub(crate) mod servers;
+mod unpacked;
 
 /// What a verb may need.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,6 +34,8 @@ pub(crate) enum Part {
     Kubernetes,
     /// A container runtime for guests.
     Runtime,
+    /// Who makes an image of a Dockerfile.
+    Builder,
     /// Those of them that the demonstration uses.
     Demo,
 }
@@ -47,6 +51,7 @@ impl Part {
             Self::Jaeger,
             Self::Kubernetes,
             Self::Runtime,
+            Self::Builder,
         ]
     }
 
@@ -60,6 +65,7 @@ impl Part {
             Self::Jaeger => "jaeger",
             Self::Kubernetes => "kubernetes",
             Self::Runtime => "runtime",
+            Self::Builder => "builder",
             Self::Demo => "demo",
         }
     }
@@ -74,7 +80,7 @@ impl std::str::FromStr for Part {
             .find(|part| part.name() == text)
             .ok_or_else(|| {
                 format!(
-                    "no part {text}: bpf, qemu, kernels, servers, jaeger, kubernetes or runtime"
+                    "no part {text}: bpf, qemu, kernels, servers, jaeger, kubernetes, runtime or builder"
                 )
             })
     }
@@ -96,6 +102,7 @@ pub(crate) fn ensure(parts: &[Part]) -> Result<()> {
             Part::Jaeger => jaeger::ensure(&cache).map(drop)?,
             Part::Kubernetes => kubernetes::ensure(&cache).map(drop)?,
             Part::Runtime => runtime::ensure(&cache).map(drop)?,
+            Part::Builder => builder::ensure(&cache).map(drop)?,
             Part::Demo => servers::ensure_demo(&cache)?,
         }
     }

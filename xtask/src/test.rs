@@ -5,6 +5,7 @@ use std::{
     collections::BTreeSet,
     fs,
     io::{BufRead, BufReader, Write},
+    path::Path,
     process::{Command, Stdio},
     thread::{self, ScopedJoinHandle},
 };
@@ -21,6 +22,8 @@ use crate::{
     workspace::Workspace,
 };
 
+mod image;
+mod packed;
 mod suite;
 mod systemd;
 mod tally;
@@ -142,7 +145,13 @@ impl Test {
             for suite in suites {
                 match &suite.place {
                     Place::Host => suite::on_host(suite, &site(suite)?, tally)?,
-                    Place::Guest => suite::in_guests(&[(suite, site(suite)?, kernels)], tally),
+                    Place::Guest => {
+                        let site = site(suite)?;
+                        if let Some(rootfs) = &site.image {
+                            check_release(workspace, rootfs, tally);
+                        }
+                        suite::in_guests(&[(suite, site, kernels)], tally);
+                    }
                     Place::OneGuest(kernel) | Place::Counted(kernel) => {
                         alone.push((suite, std::slice::from_ref(kernel)));
                     }
@@ -156,6 +165,16 @@ impl Test {
             Ok(())
         })
     }
+}
+
+/// What `cargo xtask dist` has made.
+fn check_release(workspace: &Workspace, rootfs: &Path, tally: &mut Tally) {
+    tally.check("deploy/Dockerfile makes the image", || {
+        image::check(workspace, rootfs)
+    });
+    tally.check("cargo xtask dist packs the same bytes again", || {
+        packed::check(workspace, rootfs)
+    });
 }
 
 /// Does something that may not hold others up, nor what it starts.

@@ -46,6 +46,7 @@ impl Cluster {
         let options = Options {
             node: node.clone(),
             zone: kubernetes.zone.clone(),
+            most: kubernetes.max_objects,
         };
         Ok(Some(Self {
             client: connect(kubernetes.kubeconfig.as_deref()).await?,

@@ -9,6 +9,7 @@ use crate::export::Limits;
 use crate::export::NameLimit;
 use crate::export::delivery::DeliveryConfig;
 use crate::http::context::Format;
+use crate::kubernetes::MOST_OBJECTS;
 use crate::link::{IdentityKey, TraceWidth};
 use crate::policy::Selection;
 use crate::sample::SamplerConfig;
@@ -298,7 +299,7 @@ impl Default for Admin {
 }
 
 /// The Kubernetes API that says who pods are, and what is traced.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Kubernetes {
     /// `enabled`: it is asked. Default false, or true with `--kubernetes`.
     pub enabled: bool,
@@ -311,6 +312,20 @@ pub struct Kubernetes {
     pub assume_http: bool,
     /// `zone`: the value of the tag `kuma.io/zone`. Default: no such tag.
     pub zone: Option<Arc<str>>,
+    /// `maxObjects`: objects of each kind that are kept. Default 100,000.
+    pub max_objects: usize,
+}
+
+impl Default for Kubernetes {
+    fn default() -> Self {
+        Self {
+            enabled: false,
+            kubeconfig: None,
+            assume_http: false,
+            zone: None,
+            max_objects: MOST_OBJECTS,
+        }
+    }
 }
 
 /// Whether and where the admin port listens.

@@ -109,6 +109,7 @@ fn every_key() {
         kubeconfig = "admin.conf"
         assumeHttp = true
         zone = "east"
+        maxObjects = 5000
         "#,
     )
     .unwrap();
@@ -184,6 +185,7 @@ fn every_key() {
             kubeconfig: Some(folder.path().join("admin.conf")),
             assume_http: true,
             zone: Some("east".into()),
+            max_objects: 5000,
         }
     );
 }

@@ -186,6 +186,25 @@ fn directory(pods: &[Arc<Pod>]) -> Directory {
         };
         directory.insert_service(at.parse().unwrap(), Arc::new(port));
     }
+    // Endpoints that are no pods: outside of the cluster, on a node, and one that
+    // a pod has by now.
+    for (at, mesh, protocol, says_protocol) in [
+        ("203.0.113.1:80", "default", Protocol::Http, true),
+        ("203.0.113.1:81", "default", Protocol::Tcp, true),
+        ("203.0.113.1:82", "other", Protocol::Http, true),
+        ("203.0.113.1:83", "default", Protocol::Tcp, false),
+        ("192.0.2.10:9101", "default", Protocol::Http, true),
+        ("192.0.2.10:9100", "default", Protocol::Tcp, true),
+        ("10.0.1.2:80", "default", Protocol::Tcp, true),
+    ] {
+        let port = ServicePort {
+            service: "outside_shop_svc_80".into(),
+            mesh: mesh.into(),
+            protocol,
+            says_protocol,
+        };
+        directory.set_endpoint(at.parse().unwrap(), Some(Arc::new(port)));
+    }
     directory
 }
 
@@ -408,6 +427,14 @@ fn what_a_pod_calls() {
         ("web-1", "10.0.1.6:80", Err((UnknownDestination, false))),
         ("web-1", "192.0.2.10:9100", web.clone()),
         ("web-1", "198.51.100.1:80", Err((UnknownDestination, false))),
+        // An endpoint that is no pod.
+        ("web-1", "203.0.113.1:80", web.clone()),
+        ("web-1", "[::ffff:203.0.113.1]:80", web.clone()),
+        ("web-1", "203.0.113.1:81", Err((NotHttp, false))),
+        ("web-1", "203.0.113.1:82", Err((UnknownDestination, false))),
+        ("web-1", "203.0.113.1:83", Err((NotHttp, false))),
+        ("web-1", "203.0.113.1:84", Err((UnknownDestination, false))),
+        ("web-1", "192.0.2.10:9101", web.clone()),
         // Over loopback: another container of the pod, or of its node.
         ("web-1", "127.0.0.1:8080", web.clone()),
         ("web-1", "[::ffff:127.0.0.1]:8080", web.clone()),
@@ -459,7 +486,13 @@ fn the_other_end_has_the_name_that_the_cluster_gives_it() {
             Side::Client,
             "10.0.0.1:4000",
             "192.0.2.10:9100",
-            Some("node"),
+            Some("outside_shop_svc_80"),
+        ),
+        (
+            Side::Client,
+            "10.0.0.1:4000",
+            "203.0.113.1:80",
+            Some("outside_shop_svc_80"),
         ),
         (
             Side::Server,

@@ -10,7 +10,7 @@ use super::decider::{NotTraced, destination, route};
 use super::members::Members;
 use super::plan::{Plan, Policies, Selected};
 use crate::assemble::Began;
-use crate::identify::{Directory, Known, Origin, Peer, Pod};
+use crate::identify::{Directory, Known, Origin, Peer, Pod, ServicePort};
 use crate::ledger::NotSelected;
 use crate::policy::{Dataplane, Protocol};
 use crate::units::Side;
@@ -133,7 +133,8 @@ fn is_over_loopback(began: &Began) -> bool {
 }
 
 /// The protocol of what was called: over loopback the pod itself, a Service by
-/// its cluster IP, else a pod, else what Dataplanes that are no pods' say.
+/// its cluster IP, else a pod, else what Dataplanes that are no pods' say, else
+/// an endpoint of a Service that is no pod.
 fn called(plan: &Plan, policies: &Policies, caller: &Selected, began: &Began) -> Option<Spoken> {
     let peer = began.peer?;
     let mesh = &caller.dataplane.mesh;
@@ -143,12 +144,8 @@ fn called(plan: &Plan, policies: &Policies, caller: &Selected, began: &Began) ->
         return Some(protocol);
     }
     if let Some(directory) = &plan.directory {
-        // A mesh ends at its border.
         if let Some(service) = directory.service((peer.ip, peer.port).into()) {
-            return (service.mesh == *mesh).then_some(Spoken {
-                protocol: service.protocol,
-                is_said: service.says_protocol,
-            });
+            return spoken_at(service, mesh);
         }
         let pods = directory.pods_at(peer.ip).iter();
         let dataplanes = pods.filter_map(|pod| pod.dataplane.as_ref());
@@ -159,11 +156,21 @@ fn called(plan: &Plan, policies: &Policies, caller: &Selected, began: &Began) ->
             return Some(protocol);
         }
     }
-    let protocol = destination(policies, caller, began)?;
-    // Unknown is what Dataplanes say nothing of, or nothing that they share.
-    Some(Spoken {
-        protocol,
-        is_said: protocol != Protocol::Unknown,
+    if let Some(protocol) = destination(policies, caller, began) {
+        // Unknown is what Dataplanes say nothing of, or nothing that they share.
+        let is_said = protocol != Protocol::Unknown;
+        return Some(Spoken { protocol, is_said });
+    }
+    let directory = plan.directory.as_ref()?;
+    let endpoint = directory.endpoint((peer.ip, peer.port).into())?;
+    spoken_at(endpoint, mesh)
+}
+
+/// A mesh ends at its border.
+fn spoken_at(service: &ServicePort, mesh: &Arc<str>) -> Option<Spoken> {
+    (service.mesh == *mesh).then_some(Spoken {
+        protocol: service.protocol,
+        is_said: service.says_protocol,
     })
 }
 

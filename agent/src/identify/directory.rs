@@ -19,6 +19,8 @@ pub struct Directory {
     pods: HashMap<PodUid, Arc<Pod>>,
     by_ip: HashMap<IpAddr, Peer, FxBuildHasher>,
     services: HashMap<SocketAddr, Arc<ServicePort>, FxBuildHasher>,
+    /// Endpoints of Services that are no pods.
+    endpoints: HashMap<SocketAddr, Arc<ServicePort>, FxBuildHasher>,
     /// Pods on the network of their node, by its addresses.
     on_network: HashMap<IpAddr, Vec<Arc<Pod>>, FxBuildHasher>,
     /// Containers of this node, by the runtime's id.
@@ -155,6 +157,14 @@ impl Directory {
         };
     }
 
+    /// Says which Service an endpoint is of that is no pod; of none with None.
+    pub fn set_endpoint(&mut self, at: SocketAddr, port: Option<Arc<ServicePort>>) {
+        match port {
+            Some(port) => self.endpoints.insert(at, port),
+            None => self.endpoints.remove(&at),
+        };
+    }
+
     /// How many pods, addresses of pods and nodes, and addresses of Services
     /// there are.
     #[must_use]
@@ -191,15 +201,19 @@ impl Directory {
         self.by_ip.get(&ip.to_canonical())
     }
 
-    /// What is at this address is called: a Service, else a pod, else a node.
+    /// What is at this address is called: a Service, else a pod, else the
+    /// Service of an endpoint that is no pod, else a node.
     #[must_use]
     pub fn name(&self, at: SocketAddr) -> Option<Arc<str>> {
-        if let Some(port) = self.service(at) {
-            return Some(Arc::clone(&port.service));
-        }
-        let name = match self.peer(at.ip())? {
-            Peer::Pod(pod) => pod.service(),
-            Peer::Node(name) => Arc::clone(name),
+        let service = |port: &Arc<ServicePort>| Arc::clone(&port.service);
+        let name = match (self.service(at), self.peer(at.ip())) {
+            (Some(port), _) => service(port),
+            (None, Some(Peer::Pod(pod))) => pod.service(),
+            (None, peer) => match (self.endpoint(at), peer) {
+                (Some(port), _) => service(port),
+                (None, Some(Peer::Node(name))) => Arc::clone(name),
+                (None, _) => return None,
+            },
         };
         (!name.is_empty()).then_some(name)
     }
@@ -220,9 +234,19 @@ impl Directory {
     /// The Service at this address.
     #[must_use]
     pub fn service(&self, at: SocketAddr) -> Option<&Arc<ServicePort>> {
-        let at = SocketAddr::new(at.ip().to_canonical(), at.port());
-        self.services.get(&at)
+        self.services.get(&canonical(at))
     }
+
+    /// The port of a Service that leads to this address, if that is said to be
+    /// an endpoint and no pod: a machine outside of the cluster, or a node.
+    #[must_use]
+    pub fn endpoint(&self, at: SocketAddr) -> Option<&Arc<ServicePort>> {
+        self.endpoints.get(&canonical(at))
+    }
+}
+
+const fn canonical(at: SocketAddr) -> SocketAddr {
+    SocketAddr::new(at.ip().to_canonical(), at.port())
 }
 
 impl Pod {

@@ -2,7 +2,7 @@
 //! that is not asked about.
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
@@ -85,6 +85,8 @@ pub(crate) enum ServiceKind {
 /// A port of a Service.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct PortFacts {
+    /// Empty if it has none.
+    pub(crate) name: Arc<str>,
     pub(crate) port: u16,
     pub(crate) target: TargetPort,
     pub(crate) is_tcp: bool,
@@ -108,6 +110,19 @@ pub(crate) struct SliceFacts {
     pub(crate) service: Arc<str>,
     /// UIDs of its pods, sorted.
     pub(crate) pods: Box<[Arc<str>]>,
+    /// Addresses of those of its endpoints that are no pods, in canonical form.
+    pub(crate) ips: Box<[IpAddr]>,
+    /// The TCP ports of these.
+    pub(crate) ports: Box<[EndFacts]>,
+}
+
+/// A port of endpoints that are no pods.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct EndFacts {
+    /// That of the Service's port; empty if that has none.
+    pub(crate) name: Arc<str>,
+    pub(crate) port: u16,
+    pub(crate) app_protocol: Option<Arc<str>>,
 }
 
 /// A namespace: what Kuma says of it.
@@ -226,6 +241,7 @@ impl ServiceFacts {
             ips => ips.iter().map(|ip| &**ip).collect(),
         };
         let ports = spec.ports.iter().map(|port| PortFacts {
+            name: intern.text(port.name.as_deref().unwrap_or_default()),
             port: port.port,
             target: match &port.target_port {
                 None | Some(Target::Number(0)) => TargetPort::Number(port.port),
@@ -253,26 +269,65 @@ impl ServiceFacts {
 /// `kubernetes.io/service-name`: the Service of an EndpointSlice.
 const SERVICE_NAME: &str = "kubernetes.io/service-name";
 
+/// The Service that a slice is of.
+pub(crate) fn service_of(slice: &objects::EndpointSlice) -> Option<&str> {
+    let labels = slice.metadata.labels.as_ref()?;
+    labels.get(SERVICE_NAME).map(|name| &**name)
+}
+
 impl SliceFacts {
     /// Of a slice that is of a Service.
     pub(crate) fn new(slice: &objects::EndpointSlice, intern: &mut Interner) -> Option<Self> {
         let metadata = &slice.metadata;
-        let service = metadata.labels.as_ref()?.get(SERVICE_NAME)?;
-        let targets = slice.endpoints.iter().filter_map(|end| {
-            let target = end.target_ref.as_ref()?;
-            let is_pod = target.kind.as_deref() == Some("Pod");
-            target.uid.as_deref().filter(|_| is_pod)
-        });
-        let mut pods: Vec<_> = targets.map(|uid| intern.text(uid)).collect();
+        let service = service_of(slice)?;
+        let (mut pods, mut ips) = (Vec::new(), Vec::new());
+        for end in &slice.endpoints {
+            let target = end.target_ref.as_ref();
+            match target.filter(|target| target.kind.as_deref() == Some("Pod")) {
+                // The pod says itself where it is.
+                Some(pod) => pods.extend(pod.uid.as_deref().map(|uid| intern.text(uid))),
+                None => ips.extend(end.addresses.iter().filter_map(|ip| canonical(ip))),
+            }
+        }
         pods.sort();
         pods.dedup();
+        ips.sort_unstable();
+        ips.dedup();
+        let ports = slice.ports.iter();
+        let ports = ports.filter(|port| !ips.is_empty() && is_tcp(port.protocol.as_deref()));
+        let ports = ports.filter_map(|port| {
+            Some(EndFacts {
+                name: intern.text(port.name.as_deref().unwrap_or_default()),
+                port: port.port?,
+                app_protocol: port.app_protocol.as_deref().map(|name| intern.text(name)),
+            })
+        });
+        let ports = ports.collect();
         Some(Self {
             name: intern.text(metadata.name.as_deref()?),
             namespace: intern.text(metadata.namespace.as_deref()?),
             service: intern.text(service),
             pods: pods.into(),
+            ips: ips.into(),
+            ports,
         })
     }
+
+    /// Keeps its pods alone.
+    pub(crate) fn forget_addresses(&mut self) {
+        self.ips = Box::default();
+        self.ports = Box::default();
+    }
+
+    /// Where its endpoints are that are no pods.
+    pub(crate) fn addresses(&self) -> impl Iterator<Item = SocketAddr> {
+        let ports = self.ports.iter();
+        ports.flat_map(|port| self.ips.iter().map(|ip| SocketAddr::new(*ip, port.port)))
+    }
+}
+
+fn canonical(ip: &str) -> Option<IpAddr> {
+    ip.parse().ok().map(|ip: IpAddr| ip.to_canonical())
 }
 
 impl NamespaceFacts {

@@ -45,6 +45,8 @@ struct Report {
     last_event: u64,
     /// Versions of invalid objects that have been told about.
     told: Vec<(String, String)>,
+    /// It has been said that there are too many.
+    told_of_many: bool,
 }
 
 impl Report {
@@ -155,7 +157,9 @@ impl Mirror {
         }
         // What a list has is told when it is whole.
         let tells = !matches!(event, Event::Init | Event::InitApply(_));
+        let is_whole = matches!(event, Event::InitDone);
         state.cluster.apply(event);
+        state.tell_of_many(K::KIND, is_whole);
         if K::KIND.is_optional() {
             state.tell_refusals(K::KIND);
         }
@@ -163,6 +167,12 @@ impl Mirror {
         if tells {
             self.changed.send_modify(|version| *version += 1);
         }
+    }
+
+    /// Whether a kind should be listed anew although nothing is wrong with its
+    /// watch; `is_due` if that has not been done for a while.
+    pub(super) fn should_list(&self, kind: Kind, is_due: bool) -> bool {
+        self.lock().cluster.should_list(kind, is_due)
     }
 
     /// The API has taken a watch, or said that it is still there.
@@ -230,6 +240,10 @@ impl Mirror {
                     "state": report.phase.as_str(),
                     "objects": state.cluster.count(kind),
                 });
+                let left_out = state.cluster.left_out(kind);
+                if left_out > 0 {
+                    shown["left_out"] = left_out.into();
+                }
                 if let Some((failure, since, said)) = &report.failing
                     && (report.phase, *failure) != (Phase::Absent, Failure::Absent)
                 {
@@ -308,6 +322,11 @@ impl Mirror {
                 each(&|kind, _| state.cluster.count(kind) as u64),
             ),
             Family::gauge(
+                "kubernetes_left_out",
+                "Objects of the kind that are not kept, for there are too many.",
+                each(&|kind, _| state.cluster.left_out(kind) as u64),
+            ),
+            Family::gauge(
                 "kubernetes_refused",
                 "Objects of the kind that are invalid, and not in force.",
                 each(&refused),
@@ -364,6 +383,22 @@ impl State {
     #[expect(clippy::indexing_slicing, reason = "there is one for each kind")]
     fn report(&mut self, kind: Kind) -> &mut Report {
         &mut self.kinds[kind.index()]
+    }
+
+    /// Logs once that there are more objects of a kind than are kept, and that
+    /// there are no more.
+    fn tell_of_many(&mut self, kind: Kind, is_whole: bool) {
+        let (left_out, most) = (self.cluster.left_out(kind), self.cluster.most());
+        let (plural, told) = (kind.plural(), &mut self.report(kind).told_of_many);
+        if left_out > 0 && !*told {
+            *told = true;
+            tracing::error!(
+                "the cluster has more than {most} {plural}, and no more are kept, but for what                  the pods of this node need: the others have no names in spans, and no policies;                  `nodespan status` counts them, `[kubernetes] maxObjects` allows more"
+            );
+        } else if left_out == 0 && is_whole && *told {
+            *told = false;
+            tracing::info!("all {plural} of the cluster are known again");
+        }
     }
 
     /// Logs each invalid object once.

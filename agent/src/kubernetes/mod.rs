@@ -18,7 +18,9 @@ pub mod objects;
 pub(crate) mod testing;
 mod watch;
 
-pub use cluster::{Cluster, Event, Generation, Kept, Missing, Notice, Options, Refusal};
+pub use cluster::{
+    Cluster, Event, Generation, Kept, MOST_OBJECTS, Missing, Notice, Options, Refusal,
+};
 pub use failure::Failure;
 pub use kind::{Kind, RULES, Rule};
 pub use mirror::Mirror;

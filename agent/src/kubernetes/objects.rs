@@ -230,6 +230,8 @@ pub struct ServiceSpec {
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct ServicePort {
+    /// `name`; there is none if it is the only one.
+    pub name: Option<String>,
     /// `port`
     pub port: u16,
     /// `targetPort`: a number, or the name of a container's port.
@@ -259,14 +261,34 @@ pub struct EndpointSlice {
     /// `endpoints`
     #[serde(default, deserialize_with = "nullable")]
     pub endpoints: Vec<Endpoint>,
+    /// `ports`, which all endpoints have.
+    #[serde(default, deserialize_with = "nullable")]
+    pub ports: Vec<EndpointPort>,
 }
 
 /// An endpoint of a Service.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Endpoint {
+    /// `addresses`: IPs, or a name.
+    #[serde(deserialize_with = "nullable")]
+    pub addresses: Vec<String>,
     /// `targetRef`
     pub target_ref: Option<TargetRef>,
+}
+
+/// A port of the endpoints of a slice.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct EndpointPort {
+    /// `name`: that of the Service's port.
+    pub name: Option<String>,
+    /// `port`; none means all.
+    pub port: Option<u16>,
+    /// `protocol`, by default TCP.
+    pub protocol: Option<String>,
+    /// `appProtocol`
+    pub app_protocol: Option<String>,
 }
 
 /// What an endpoint is.

@@ -59,7 +59,7 @@ pub(crate) fn list<K: Kept>(cluster: &mut Cluster, values: &[Value]) {
 pub(crate) fn cluster(values: &[Value]) -> Cluster {
     let mut cluster = Cluster::new(Options {
         node: Some("node-1".into()),
-        zone: None,
+        ..Options::default()
     });
     settle(&mut cluster);
     for value in values {
@@ -149,6 +149,22 @@ pub(crate) fn slice(service: &str, pods: &[&str]) -> Value {
         "addressType": "IPv4",
         "endpoints": endpoints.collect::<Vec<_>>(),
         "ports": [],
+    })
+}
+
+/// A slice of a Service of namespace `demo`, with addresses that are no pods'.
+pub(crate) fn outside(service: &str, ips: &[&str], ports: Value) -> Value {
+    json!({
+        "apiVersion": "discovery.k8s.io/v1",
+        "kind": "EndpointSlice",
+        "metadata": {
+            "name": format!("{service}-y"),
+            "namespace": "demo",
+            "labels": {"kubernetes.io/service-name": service},
+        },
+        "addressType": "IPv4",
+        "endpoints": [{"addresses": ips, "conditions": {"ready": true}}],
+        "ports": ports,
     })
 }
 

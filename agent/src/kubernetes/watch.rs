@@ -78,6 +78,9 @@ pub struct Timing {
     pub answer: Duration,
     /// How long a watch may be silent: the API says something every minute.
     pub silence: Duration,
+    /// How long after a list the next one may come that looks for what had no
+    /// room then.
+    pub again: Duration,
 }
 
 impl Default for Timing {
@@ -89,6 +92,7 @@ impl Default for Timing {
             page: 250,
             answer: Duration::from_secs(60),
             silence: Duration::from_secs(150),
+            again: Duration::from_secs(300),
         }
     }
 }
@@ -123,6 +127,7 @@ async fn follow<K: Kept>(client: Client, mirror: Arc<Mirror>, timing: Timing) {
         mirror,
         timing,
         version: None,
+        listed: Instant::now(),
         failures: 0,
     };
     loop {
@@ -148,6 +153,8 @@ struct Watch<K> {
     timing: Timing,
     /// What is known is of this version; nothing is without.
     version: Option<String>,
+    /// When the last complete list came.
+    listed: Instant,
     /// Since something worked.
     failures: u32,
 }
@@ -156,8 +163,8 @@ impl<K: Kept> Watch<K> {
     /// Lists everything if need be, and watches until the API ends it.
     async fn round(&mut self) -> Result<(), Failed> {
         let version = match &self.version {
-            Some(version) => version.clone(),
-            None => self.list().await?,
+            Some(version) if !self.should_list() => version.clone(),
+            _ => self.list().await?,
         };
         let params = WatchParams {
             bookmarks: true,
@@ -197,6 +204,9 @@ impl<K: Kept> Watch<K> {
             }
             self.failures = 0;
             taken += 1;
+            if self.should_list() {
+                return Ok(());
+            }
             if taken % AT_ONCE == 0 {
                 yield_now().await;
             }
@@ -205,6 +215,12 @@ impl<K: Kept> Watch<K> {
             return Err((Failure::Away, "the watch ended at once".to_owned()));
         }
         Ok(())
+    }
+
+    /// Whether a list would tell what a watch does not: what had no room before.
+    fn should_list(&self) -> bool {
+        let is_due = self.listed.elapsed() >= self.timing.again;
+        self.mirror.should_list(K::KIND, is_due)
     }
 
     /// Lists everything, page by page; its version.
@@ -230,6 +246,7 @@ impl<K: Kept> Watch<K> {
         };
         self.mirror.take(Event::<K>::InitDone);
         self.version = Some(version.clone());
+        self.listed = Instant::now();
         Ok(version)
     }
 

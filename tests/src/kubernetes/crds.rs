@@ -33,6 +33,82 @@ pub(super) fn run(report: &mut Report, nodespan: &Path, cluster: &Cluster, out: 
     }
 }
 
+/// One of Kuma's own kinds, in what a client can tell of its definition
+/// (`deployments/charts/kuma/crds`, of Kuma 2.10 and later).
+pub(super) struct Kumas {
+    plural: &'static str,
+    singular: &'static str,
+    kind: &'static str,
+    short: &'static [&'static str],
+}
+
+/// Those that nodespan reads.
+pub(super) const KUMAS: [Kumas; 2] = [
+    Kumas {
+        plural: "meshes",
+        singular: "mesh",
+        kind: "Mesh",
+        short: &["m"],
+    },
+    Kumas {
+        plural: "traffictraces",
+        singular: "traffictrace",
+        kind: "TrafficTrace",
+        short: &[],
+    },
+];
+
+impl Kumas {
+    /// Of the definition.
+    pub(super) fn name(&self) -> String {
+        format!("{}.kuma.io", self.plural)
+    }
+
+    fn names(&self) -> Value {
+        let mut names = json!({
+            "plural": self.plural,
+            "singular": self.singular,
+            "kind": self.kind,
+            "listKind": format!("{}List", self.kind),
+            "categories": ["kuma"],
+        });
+        if !self.short.is_empty() {
+            names["shortNames"] = json!(self.short);
+        }
+        names
+    }
+
+    /// A definition that takes what Kuma's takes: `mesh` is a text, and `spec`
+    /// anything, of which the API checks and describes nothing.
+    pub(super) fn definition(&self) -> Value {
+        json!({
+            "apiVersion": "apiextensions.k8s.io/v1",
+            "kind": "CustomResourceDefinition",
+            "metadata": {"name": self.name()},
+            "spec": {
+                "group": "kuma.io",
+                "scope": "Cluster",
+                "names": self.names(),
+                "versions": [{
+                    "name": "v1alpha1",
+                    "served": true,
+                    "storage": true,
+                    "schema": {"openAPIV3Schema": {
+                        "type": "object",
+                        "properties": {
+                            "apiVersion": {"type": "string"},
+                            "kind": {"type": "string"},
+                            "metadata": {"type": "object"},
+                            "mesh": {"type": "string"},
+                            "spec": {"x-kubernetes-preserve-unknown-fields": true},
+                        },
+                    }},
+                }],
+            },
+        })
+    }
+}
+
 struct Crds<'a> {
     nodespan: &'a Path,
     cluster: &'a Cluster,
@@ -41,17 +117,12 @@ struct Crds<'a> {
 
 impl Crds<'_> {
     fn identity(&self) -> Result<Verdict> {
-        for (plural, singular, kind) in [
-            ("meshes", "mesh", "Mesh"),
-            ("traffictraces", "traffictrace", "TrafficTrace"),
-        ] {
-            let crd = self.cluster.get(&["crd", &format!("{plural}.kuma.io")])?;
+        for kumas in KUMAS {
+            let name = kumas.name();
+            let crd = self.cluster.get(&["crd", &name])?;
             let spec = &crd["spec"];
             ensure!(spec["group"] == "kuma.io" && spec["scope"] == "Cluster");
-            let names = &spec["names"];
-            ensure!(names["plural"] == plural && names["singular"] == singular);
-            ensure!(names["kind"] == kind && names["listKind"] == format!("{kind}List"));
-            ensure!(names["categories"] == json!(["kuma"]));
+            ensure!(spec["names"] == kumas.names(), "{name}: {}", spec["names"]);
             let versions = spec["versions"].as_array().context("no versions")?;
             let names: Vec<_> = versions.iter().map(|version| &version["name"]).collect();
             ensure!(names == ["v1alpha1"], "{names:?}");

@@ -28,6 +28,7 @@ const TIMING: Timing = Timing {
     page: 3,
     answer: Duration::from_secs(20),
     silence: Duration::from_secs(150),
+    again: Duration::from_secs(5),
 };
 
 /// Whatever is waited for is there by then.
@@ -41,7 +42,7 @@ impl Watcher {
     pub(super) fn start(kubeconfig: &Path, node: &str) -> Result<Self> {
         let mirror = Mirror::new(Options {
             node: Some(node.into()),
-            zone: None,
+            ..Options::default()
         });
         let (stop, stopped) = oneshot::channel::<()>();
         let runtime = tokio::runtime::Builder::new_current_thread()

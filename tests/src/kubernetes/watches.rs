@@ -28,6 +28,7 @@ pub(super) fn run(report: &mut Report, cluster: &Cluster, out: &Path) {
     report.check("watches/away", || scene.away());
     report.check("watches/expired", || scene.expired());
     report.check("watches/denied", || scene.denied());
+    report.check("watches/crds-of-kuma", || scene.crds_of_kuma());
     report.check("watches/crds-later", || scene.crds_later());
     report.check("watches/grants", || scene.grants());
 }

@@ -10,8 +10,10 @@ use crate::workspace::Workspace;
 
 const EXAMPLE: &str = "kubernetes-bench";
 
+/// Pods of the cluster that is measured.
+pub(super) const PODS: u32 = 10_000;
 /// MB over an agent that knows no cluster.
-const MEMORY: f64 = 40.0;
+pub(super) const MEMORY: f64 = 40.0;
 
 /// What the example prints.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -55,7 +57,7 @@ impl Cluster {
             figure: Some(figure),
             limit: MEMORY,
             unit: "MB",
-            fine: self.pods >= 10_000 && figure <= MEMORY,
+            fine: self.pods >= u64::from(PODS) && figure <= MEMORY,
             note: format!("{} pods, {} Services", self.pods, self.services),
         }]
     }

@@ -187,3 +187,53 @@ fn megabytes(kib: u64) -> f64 {
 pub(super) fn float(count: u64) -> f64 {
     count as f64
 }
+
+#[cfg(test)]
+mod tests {
+    use nodespan_deploy::kubernetes;
+
+    use super::super::cluster;
+    use super::MEMORY;
+
+    /// MB of this many MiB.
+    const MIB: f64 = 1.048_576;
+
+    /// What the DaemonSet says of memory, in MiB.
+    fn of_daemonset(key: &str) -> f64 {
+        let mut all = kubernetes::rendered().into_iter().map(|(_, text)| text);
+        let text = all.find(|text| text.contains("kind: DaemonSet")).unwrap();
+        let (_, behind) = text.split_once(&format!("{key}:\n")).unwrap();
+        let lines = behind.lines().map(str::trim);
+        let memory = lines
+            .filter_map(|line| line.strip_prefix("memory: "))
+            .next()
+            .unwrap();
+        memory.strip_suffix("Mi").unwrap().parse().unwrap()
+    }
+
+    /// Objects of a kind that an agent keeps, as the README says; that it is so,
+    /// a test of `deploy` compares.
+    fn most_objects() -> f64 {
+        let readme = include_str!("../../../README.md");
+        let (_, behind) = readme.split_once("\nmaxObjects = ").unwrap();
+        let number = behind.split_whitespace().next().unwrap();
+        number.parse().unwrap()
+    }
+
+    /// The next multiple of so many MiB, of MB.
+    fn up_to(megabytes: f64, step: f64) -> f64 {
+        (megabytes / MIB / step).ceil() * step
+    }
+
+    /// Whoever changes what the bench holds the agent to, or how much it keeps of
+    /// a cluster, changes what the DaemonSet asks for, and the other way round.
+    #[test]
+    fn the_daemonset_asks_for_what_the_bench_promises() {
+        let agent_and = |pods: f64| MEMORY + cluster::MEMORY * pods / f64::from(cluster::PODS);
+        let usual = agent_and(f64::from(cluster::PODS));
+        assert!((of_daemonset("requests") - up_to(usual, 64.0)).abs() < 0.1);
+        // What waits for backends, and maps, have what is left of the last step.
+        let most = agent_and(most_objects());
+        assert!((of_daemonset("limits") - up_to(most, 128.0)).abs() < 0.1);
+    }
+}

@@ -22,7 +22,9 @@ pub(crate) struct Release<'a> {
 /// Files of the repository that the archive has, at the same places, so that
 /// what they say of one another is true there too.
 const FILES: &[&str] = &[
+    "ARCHITECTURE.md",
     "CHANGELOG.md",
+    "CONTRIBUTING.md",
     "LICENSE-APACHE",
     "LICENSE-MIT",
     "README.md",

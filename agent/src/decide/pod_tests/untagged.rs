@@ -66,6 +66,20 @@ fn http_is_assumed_where_nobody_has_tagged_anything() {
             "10.96.0.5:80",
             web.clone(),
         ),
+        (
+            "web-1",
+            Side::Client,
+            "10.0.0.1:4000",
+            "203.0.113.1:81",
+            Err((NotHttp, false)),
+        ),
+        (
+            "web-1",
+            Side::Client,
+            "10.0.0.1:4000",
+            "203.0.113.1:83",
+            web.clone(),
+        ),
         ("web-1", Side::Client, "10.0.0.1:4000", STRANGER, web),
         // It is not assumed that anybody is selected.
         (

@@ -8,6 +8,8 @@
 //! While a kind is listed again, what was known stays; what the list did not
 //! have goes when it is complete. Nothing flaps in between.
 
+mod bound;
+mod endpoints;
 mod peers;
 mod pods;
 mod policies;
@@ -20,13 +22,16 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use hashbrown::{HashMap, HashSet};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
+pub use bound::MOST_OBJECTS;
 pub use policies::{Notice, Refusal};
 
+use self::bound::LeftOut;
 use self::pods::PodEntry;
 use self::policies::Policies;
 use self::space::Space;
-use super::facts::{NamespaceFacts, NodeFacts, PodFacts, ServiceFacts, SliceFacts};
+use super::facts::{self, NamespaceFacts, NodeFacts, PodFacts, ServiceFacts, SliceFacts};
 use super::intern::Interner;
 use super::kind::Kind;
 use super::objects::{self, Watched};
@@ -49,12 +54,25 @@ pub enum Event<K> {
 }
 
 /// What does not come from the API.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Options {
     /// The node of this agent: its pods' containers are kept.
     pub node: Option<Arc<str>>,
     /// The value of `kuma.io/zone`.
     pub zone: Option<Arc<str>>,
+    /// Objects of each kind that are kept at most. As many again are kept
+    /// beyond it if this node's pods need them.
+    pub most: usize,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            node: None,
+            zone: None,
+            most: MOST_OBJECTS,
+        }
+    }
 }
 
 /// The state of a cluster, as far as this agent needs it.
@@ -63,10 +81,13 @@ pub struct Cluster {
     options: Options,
     intern: Interner,
     kinds: [KindState; Kind::ALL.len()],
+    left_out: [LeftOut; Kind::ALL.len()],
     /// By `metadata.uid`.
     pods: HashMap<Arc<str>, PodEntry>,
     /// By name; also those of which only what is in them is known.
     spaces: HashMap<Arc<str>, Space>,
+    /// How much is in them.
+    in_spaces: InSpaces,
     nodes: HashMap<Arc<str>, (Round, NodeFacts)>,
     policies: Policies,
     /// Pods to derive anew, by UID.
@@ -77,11 +98,20 @@ pub struct Cluster {
     contested: HashSet<IpAddr>,
     /// The same for Services.
     contested_services: HashSet<SocketAddr>,
+    /// Addresses that slices name without a pod.
+    endpoints: HashMap<SocketAddr, Vec<endpoints::Claim>>,
     directory: Arc<Directory>,
 }
 
 /// Which complete list a thing was in last.
 type Round = u32;
+
+#[derive(Clone, Copy, Debug, Default)]
+struct InSpaces {
+    namespaces: usize,
+    services: usize,
+    slices: usize,
+}
 
 #[derive(Clone, Copy, Debug, Default)]
 struct KindState {
@@ -134,15 +164,23 @@ impl Cluster {
             }
             Event::InitApply(object) | Event::Apply(object) => {
                 let round = self.kind(K::KIND).round;
-                object.keep(self, round);
+                if self.admit(&object, round) {
+                    object.keep(self, round);
+                } else {
+                    object.forget(self);
+                }
             }
-            Event::Delete(object) => object.forget(self),
+            Event::Delete(object) => {
+                self.release_place(&object);
+                object.forget(self);
+            }
             Event::InitDone => {
                 let state = self.kind_mut(K::KIND);
                 state.is_synced = true;
                 state.missing = None;
                 let round = state.round;
                 K::forget_others(self, round);
+                self.release_places(K::KIND, round);
                 self.intern.sweep();
             }
         }
@@ -222,12 +260,11 @@ impl Cluster {
     /// How many objects of a kind are known.
     #[must_use]
     pub fn count(&self, kind: Kind) -> usize {
-        let spaces = self.spaces.values();
         match kind {
             Kind::Pod => self.pods.len(),
-            Kind::Service => spaces.map(|space| space.services().len()).sum(),
-            Kind::EndpointSlice => spaces.map(Space::slices).sum(),
-            Kind::Namespace => spaces.filter(|space| space.facts.is_some()).count(),
+            Kind::Service => self.in_spaces.services,
+            Kind::EndpointSlice => self.in_spaces.slices,
+            Kind::Namespace => self.in_spaces.namespaces,
             Kind::Node => self.nodes.len(),
             Kind::Mesh | Kind::TrafficTrace => self.policies.count(kind),
         }
@@ -263,10 +300,24 @@ impl Cluster {
     fn space(&mut self, name: &Arc<str>) -> &mut Space {
         self.spaces.entry(Arc::clone(name)).or_default()
     }
+
+    fn space_of(&self, metadata: &ObjectMeta) -> Option<&Space> {
+        self.spaces.get(metadata.namespace.as_deref()?)
+    }
+
+    /// Whether this node is called so.
+    fn is_here(&self, node: Option<&str>) -> bool {
+        node.is_some() && node == self.options.node.as_deref()
+    }
 }
 
 /// A kind that a cluster keeps.
 pub trait Kept: Watched {
+    /// Whether the cluster has one of its name, or of its UID if that is what
+    /// it is known by.
+    fn is_known(&self, cluster: &Cluster) -> bool;
+    /// Whether it is of this node, or of a namespace that has pods of it.
+    fn is_near(&self, cluster: &Cluster) -> bool;
     /// Adds it, or what has changed of it.
     fn keep(self, cluster: &mut Cluster, round: Round);
     /// It is gone.
@@ -276,6 +327,15 @@ pub trait Kept: Watched {
 }
 
 impl Kept for objects::Pod {
+    fn is_known(&self, cluster: &Cluster) -> bool {
+        let uid = self.metadata.uid.as_deref();
+        uid.is_some_and(|uid| cluster.pods.contains_key(uid))
+    }
+
+    fn is_near(&self, cluster: &Cluster) -> bool {
+        cluster.is_here(self.spec.node_name.as_deref())
+    }
+
     fn keep(self, cluster: &mut Cluster, round: Round) {
         let node = cluster.options.node.clone();
         if let Some(facts) = PodFacts::new(&self, node.as_deref(), &mut cluster.intern) {
@@ -299,6 +359,17 @@ impl Kept for objects::Pod {
 }
 
 impl Kept for objects::Service {
+    fn is_known(&self, cluster: &Cluster) -> bool {
+        let name = self.metadata.name.as_deref().unwrap_or_default();
+        let space = cluster.space_of(&self.metadata);
+        space.is_some_and(|space| space.services().contains_key(name))
+    }
+
+    fn is_near(&self, cluster: &Cluster) -> bool {
+        let space = cluster.space_of(&self.metadata);
+        space.is_some_and(Space::is_near)
+    }
+
     fn keep(self, cluster: &mut Cluster, round: Round) {
         if let Some(facts) = ServiceFacts::new(&self, &mut cluster.intern) {
             cluster.keep_service(facts, round);
@@ -324,9 +395,30 @@ impl Kept for objects::Service {
 }
 
 impl Kept for objects::EndpointSlice {
+    fn is_known(&self, cluster: &Cluster) -> bool {
+        let Some(service) = facts::service_of(self) else {
+            // There is nothing to keep.
+            return true;
+        };
+        let name = self.metadata.name.as_deref().unwrap_or_default();
+        let space = cluster.space_of(&self.metadata);
+        space.is_some_and(|space| space.has_slice(service, name))
+    }
+
+    fn is_near(&self, cluster: &Cluster) -> bool {
+        let space = cluster.space_of(&self.metadata);
+        space.is_some_and(Space::is_near)
+    }
+
     fn keep(self, cluster: &mut Cluster, round: Round) {
         match SliceFacts::new(&self, &mut cluster.intern) {
-            Some(facts) => cluster.keep_slice(facts, round),
+            Some(mut facts) => {
+                if !cluster.admit_addresses(&facts) {
+                    cluster.leave_out(&self, None, round);
+                    facts.forget_addresses();
+                }
+                cluster.keep_slice(facts, round);
+            }
             // It is no longer of a Service.
             None => self.forget(cluster),
         }
@@ -354,6 +446,17 @@ impl Kept for objects::EndpointSlice {
 }
 
 impl Kept for objects::Namespace {
+    fn is_known(&self, cluster: &Cluster) -> bool {
+        let name = self.metadata.name.as_deref().unwrap_or_default();
+        let space = cluster.spaces.get(name);
+        space.is_some_and(|space| space.facts.is_some())
+    }
+
+    fn is_near(&self, cluster: &Cluster) -> bool {
+        let name = self.metadata.name.as_deref().unwrap_or_default();
+        cluster.spaces.get(name).is_some_and(Space::is_near)
+    }
+
     fn keep(self, cluster: &mut Cluster, round: Round) {
         let facts = NamespaceFacts::new(&self, &mut cluster.intern);
         if let Some(name) = self.metadata.name {
@@ -379,6 +482,15 @@ impl Kept for objects::Namespace {
 }
 
 impl Kept for objects::Node {
+    fn is_known(&self, cluster: &Cluster) -> bool {
+        let name = self.metadata.name.as_deref().unwrap_or_default();
+        cluster.nodes.contains_key(name)
+    }
+
+    fn is_near(&self, cluster: &Cluster) -> bool {
+        cluster.is_here(self.metadata.name.as_deref())
+    }
+
     fn keep(self, cluster: &mut Cluster, round: Round) {
         if let Some(facts) = NodeFacts::new(&self, &mut cluster.intern) {
             cluster.keep_node(facts, round);
@@ -403,6 +515,15 @@ impl Kept for objects::Node {
 macro_rules! policy {
     ($($kind:ident)*) => {$(
         impl Kept for objects::$kind {
+            fn is_known(&self, cluster: &Cluster) -> bool {
+                let name = self.metadata.name.as_deref().unwrap_or_default();
+                cluster.policies.has(Kind::$kind, name)
+            }
+
+            fn is_near(&self, _: &Cluster) -> bool {
+                false
+            }
+
             fn keep(self, cluster: &mut Cluster, round: Round) {
                 cluster.policies.keep(Kind::$kind, &self.metadata, &self.object, round);
             }

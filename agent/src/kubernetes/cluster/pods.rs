@@ -33,8 +33,17 @@ impl Cluster {
             }
             None => {}
         }
+        let is_here = |facts: &PodFacts| self.is_here(facts.node.as_deref());
+        let known = self.pods.get(&uid);
+        let before = known.is_some_and(|known| is_here(&known.facts));
+        let now = is_here(&facts);
         let namespace = Arc::clone(&facts.namespace);
-        self.space(&namespace).pods.insert(Arc::clone(&uid));
+        let space = self.space(&namespace);
+        space.pods.insert(Arc::clone(&uid));
+        space.own = space.own + usize::from(now) - usize::from(before);
+        if now && !before && space.own == 1 {
+            self.draw_near(&namespace);
+        }
         self.pods
             .insert(Arc::clone(&uid), PodEntry { round, facts });
         self.dirty.insert(uid);
@@ -64,8 +73,10 @@ impl Cluster {
             return;
         };
         self.dirty.remove(uid);
+        let was_own = self.is_here(facts.node.as_deref());
         if let Some(space) = self.spaces.get_mut(&facts.namespace) {
             space.pods.remove(uid);
+            space.own -= usize::from(was_own);
         }
         self.drop_space(&facts.namespace);
         // A static pod has its hash for good, and another mirror in the API when

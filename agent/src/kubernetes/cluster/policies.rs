@@ -18,6 +18,8 @@ use crate::policy::{self, Mesh, Resource, Resources, TrafficTrace, nearest_backe
 #[derive(Debug, Default)]
 pub(super) struct Policies {
     known: BTreeMap<(Kind, Arc<str>), Policy>,
+    /// How many of a kind.
+    counts: BTreeMap<Kind, usize>,
     /// None where something has changed.
     resources: Option<Arc<Resources>>,
 }
@@ -87,6 +89,7 @@ impl Policies {
         let version: Arc<str> = text(&metadata.resource_version);
         let key = (kind, name);
         let old = self.known.remove(&key);
+        let is_new = old.is_none();
         let same = |old: &Policy| !version.is_empty() && old.version == version;
         let policy = match old {
             Some(old) if same(&old) => Policy { round, ..old },
@@ -107,25 +110,35 @@ impl Policies {
             }
         };
         self.known.insert(key, policy);
+        if is_new {
+            *self.counts.entry(kind).or_default() += 1;
+        }
     }
 
     pub(super) fn forget(&mut self, kind: Kind, name: &str) {
         if self.known.remove(&(kind, Arc::from(name))).is_some() {
             self.resources = None;
+            *self.counts.entry(kind).or_default() -= 1;
         }
+    }
+
+    pub(super) fn has(&self, kind: Kind, name: &str) -> bool {
+        self.known.contains_key(&(kind, Arc::from(name)))
     }
 
     pub(super) fn forget_others(&mut self, kind: Kind, round: Round) {
         let before = self.known.len();
         self.known
             .retain(|(of, _), policy| *of != kind || policy.round == round);
-        if self.known.len() != before {
+        let gone = before - self.known.len();
+        if gone > 0 {
             self.resources = None;
+            *self.counts.entry(kind).or_default() -= gone;
         }
     }
 
     pub(super) fn count(&self, kind: Kind) -> usize {
-        self.known.keys().filter(|(of, _)| *of == kind).count()
+        self.counts.get(&kind).copied().unwrap_or_default()
     }
 
     pub(super) fn resources(&mut self) -> Arc<Resources> {

@@ -7,6 +7,7 @@ use super::{Cluster, Round};
 use crate::identify::ServicePort;
 use crate::kubernetes::derive;
 use crate::kubernetes::facts::{NamespaceFacts, ServiceFacts, ServiceKind, SliceFacts};
+use crate::kubernetes::intern::Interner;
 use crate::policy::Protocol;
 
 impl Cluster {
@@ -15,10 +16,12 @@ impl Cluster {
         let space = self.spaces.entry(Arc::clone(&namespace)).or_default();
         let new = facts.clone();
         let old = space.insert_service(facts, round);
+        self.in_spaces.services += usize::from(old.is_none());
         if old.as_ref() == Some(&new) {
             return;
         }
         self.publish(old.as_ref(), Some(&new));
+        self.settle_endpoints(&new.namespace, Some(&new.name));
         for service in old.iter().chain([&new]) {
             self.touch_pods(service);
         }
@@ -27,7 +30,9 @@ impl Cluster {
     pub(super) fn forget_service(&mut self, namespace: &str, name: &str) {
         let space = self.spaces.get_mut(namespace);
         if let Some(old) = space.and_then(|space| space.remove_service(name)) {
+            self.in_spaces.services -= 1;
             self.publish(Some(&old), None);
+            self.settle_endpoints(namespace, Some(name));
             self.touch_pods(&old);
             self.drop_space(namespace);
         }
@@ -38,15 +43,19 @@ impl Cluster {
         let new = facts.clone();
         let space = self.spaces.entry(namespace).or_default();
         let old = space.insert_slice(facts, round);
+        self.in_spaces.slices += usize::from(old.is_none());
         if old.as_ref() != Some(&new) {
             self.touch_slices(old.as_ref(), Some(&new));
+            self.claim_endpoints(old.as_ref(), Some(&new));
         }
     }
 
     pub(super) fn forget_slice(&mut self, namespace: &str, name: &str) {
         let space = self.spaces.get_mut(namespace);
         if let Some(old) = space.and_then(|space| space.remove_slice(name)) {
+            self.in_spaces.slices -= 1;
             self.touch_slices(Some(&old), None);
+            self.claim_endpoints(Some(&old), None);
             self.drop_space(namespace);
         }
     }
@@ -57,6 +66,7 @@ impl Cluster {
             facts.as_ref().map(|(_, facts)| facts.clone())
         };
         let same = of(&space.facts) == of(&new);
+        let (before, now) = (space.facts.is_some(), new.is_some());
         space.facts = new;
         if !same {
             let pods: Vec<_> = space.pods.iter().cloned().collect();
@@ -67,7 +77,10 @@ impl Cluster {
             for service in services {
                 self.publish(Some(&service), Some(&service));
             }
+            self.settle_endpoints(name, None);
         }
+        let count = &mut self.in_spaces.namespaces;
+        *count = *count + usize::from(now) - usize::from(before);
         self.drop_space(name);
     }
 
@@ -169,14 +182,27 @@ impl Cluster {
         let port = ports.find(|port| port.is_tcp && port.port == number)?;
         let space = self.spaces.get(&service.namespace);
         let namespace = space.and_then(super::Space::namespace);
-        let mesh = derive::mesh(&service.labels, &service.annotations, namespace);
-        let mesh = self.intern.text(mesh);
-        Some(ServicePort {
-            service: self.intern.text(&derive::service_tag(service, number)),
-            mesh,
-            protocol: Protocol::parse(&derive::protocol(service, port)),
-            says_protocol: derive::says_protocol(service, port),
-        })
+        let protocol = derive::protocol(service, port);
+        let is_said = derive::says_protocol(service, port);
+        let said = (&*protocol, is_said);
+        Some(named(service, number, said, namespace, &mut self.intern))
+    }
+}
+
+/// What a port of a Service is called, and what is spoken there.
+pub(super) fn named(
+    service: &ServiceFacts,
+    port: u16,
+    (protocol, says_protocol): (&str, bool),
+    namespace: Option<&NamespaceFacts>,
+    intern: &mut Interner,
+) -> ServicePort {
+    let mesh = derive::mesh(&service.labels, &service.annotations, namespace);
+    ServicePort {
+        service: intern.text(&derive::service_tag(service, port)),
+        mesh: intern.text(mesh),
+        protocol: Protocol::parse(protocol),
+        says_protocol,
     }
 }
 

@@ -16,6 +16,8 @@ pub(super) struct Space {
     pub(super) facts: Option<(Round, NamespaceFacts)>,
     /// UIDs of its pods.
     pub(super) pods: HashSet<Arc<str>>,
+    /// How many of them are of this node.
+    pub(super) own: usize,
     services: BTreeMap<Arc<str>, (Round, ServiceFacts)>,
     /// Services with a selector, by its first name and value: a pod need not
     /// be compared with all.
@@ -45,9 +47,14 @@ impl Space {
         &self.services
     }
 
-    /// How many slices there are.
-    pub(super) fn slices(&self) -> usize {
-        self.slices.values().map(BTreeMap::len).sum()
+    /// Whether it has pods of this node.
+    pub(super) const fn is_near(&self) -> bool {
+        self.own > 0
+    }
+
+    pub(super) fn has_slice(&self, service: &str, name: &str) -> bool {
+        let slices = self.slices.get(service);
+        slices.is_some_and(|slices| slices.contains_key(name))
     }
 
     pub(super) fn slices_not_of(&self, round: Round) -> impl Iterator<Item = Arc<str>> {
@@ -78,6 +85,23 @@ impl Space {
         let mut all: Vec<_> = all.filter(|service| derive::is_meshed(service)).collect();
         all.sort_by(|one, other| one.name.cmp(&other.name));
         all
+    }
+
+    /// All slices.
+    pub(super) fn all_slices(&self) -> impl Iterator<Item = &SliceFacts> {
+        let slices = self.slices.values().flat_map(BTreeMap::values);
+        slices.map(|(_, slice)| slice)
+    }
+
+    /// A Service and a slice of it.
+    pub(super) fn slice_of(
+        &self,
+        service: &str,
+        slice: &str,
+    ) -> Option<(&ServiceFacts, &SliceFacts)> {
+        let (_, slice) = self.slices.get(service)?.get(slice)?;
+        let (_, service) = self.services.get(service)?;
+        Some((service, slice))
     }
 
     pub(super) fn slices_of(&self, service: &str) -> impl Iterator<Item = &SliceFacts> {

@@ -9,6 +9,8 @@ use crate::kubernetes::objects::{EndpointSlice, Namespace, Node, Pod, Service, T
 use crate::kubernetes::testing::*;
 use crate::policy::Protocol;
 
+mod bound;
+mod endpoints;
 mod known;
 
 fn at(text: &str) -> IpAddr {
@@ -397,10 +399,18 @@ fn object() -> impl Strategy<Value = Value> {
         },
     );
     let slices = (apps(), apps(), apps()).prop_map(|(of, one, two)| slice(of, &[one, two]));
+    let protocols = prop::sample::select(vec![json!(null), json!("http"), json!("tcp")]);
+    let outside = (apps(), ips(), ips(), protocols).prop_map(|(of, one, two, protocol)| {
+        outside(
+            of,
+            &[one, two],
+            json!([{"port": 80, "appProtocol": protocol}]),
+        )
+    });
     let spaces = apps().prop_map(|mesh| namespace(json!({"kuma.io/mesh": mesh}), json!({})));
     let nodes = (apps(), ips()).prop_map(|(name, ip)| node(name, &[ip]));
     let policies = (apps(), apps()).prop_map(|(name, backend)| policy(name, backend));
-    prop_oneof![4 => pods, 3 => services, 2 => slices, 1 => spaces, 1 => nodes, 1 => policies]
+    prop_oneof![4 => pods, 3 => services, 2 => slices, 3 => outside, 1 => spaces, 1 => nodes, 1 => policies]
 }
 
 fn key(value: &Value) -> (String, String) {

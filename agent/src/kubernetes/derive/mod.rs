@@ -23,9 +23,9 @@ mod tests;
 
 use std::sync::Arc;
 
-pub(crate) use protocol::{protocol, says_protocol};
+pub(crate) use protocol::{end, protocol, says_protocol};
 
-use super::facts::{NamespaceFacts, PodFacts, PortFacts, ServiceFacts, ServiceKind, get};
+use super::facts::{EndFacts, NamespaceFacts, PodFacts, PortFacts, ServiceFacts, ServiceKind, get};
 use super::intern::{Interner, Pairs};
 use crate::policy::Dataplane;
 use crate::policy::Host;

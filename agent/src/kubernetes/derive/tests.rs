@@ -448,6 +448,7 @@ fn a_zone_is_a_tag() {
     let mut cluster = Cluster::new(Options {
         node: None,
         zone: Some("east".into()),
+        ..Options::default()
     });
     settle(&mut cluster);
     for value in port(json!({"port": 80})) {

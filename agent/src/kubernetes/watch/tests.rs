@@ -116,7 +116,7 @@ fn metric(mirror: &Mirror, name: &str, reason: Option<&str>) -> u64 {
 fn a_pod_that_was_in_one_generation_asks_for_another_without_it() {
     let mirror = Mirror::new(Options {
         node: Some("node-1".into()),
-        zone: None,
+        ..Options::default()
     });
     let mut changes = mirror.changes();
     let short = || serde_json::from_value::<Pod>(pod("short", json!({}))).unwrap();
@@ -153,6 +153,115 @@ fn an_api_that_says_nothing_has_no_last_word() {
     mirror.take(Event::<Pod>::Init);
     mirror.take(Event::<Pod>::InitDone);
     assert!(last(&mirror) > 1_700_000_000);
+}
+
+#[test]
+fn there_are_too_many_pods() {
+    let mirror = Mirror::new(Options {
+        most: 2,
+        ..Options::default()
+    });
+    let read = |name: &str| serde_json::from_value::<Pod>(pod(name, json!({}))).unwrap();
+    let left_out = |mirror: &Mirror| metric(mirror, "kubernetes_left_out", None);
+    mirror.take(Event::<Pod>::Init);
+    for name in ["a", "b"] {
+        mirror.take(Event::InitApply(read(name)));
+    }
+    mirror.take(Event::<Pod>::InitDone);
+    assert_eq!(left_out(&mirror), 0);
+    assert!(mirror.status()["kinds"]["pods"].get("left_out").is_none());
+    let said = logged(|| {
+        for name in ["c", "d"] {
+            mirror.take(Event::Apply(read(name)));
+        }
+    });
+    assert_eq!(left_out(&mirror), 2);
+    assert_eq!(metric(&mirror, "kubernetes_objects", None), 2);
+    assert_eq!(mirror.status()["kinds"]["pods"]["left_out"], 2);
+    // Once, with the kind and the bound.
+    assert_eq!(said.lines().count(), 1, "{said}");
+    assert!(
+        said.contains("ERROR") && said.contains("more than 2 pods"),
+        "{said}"
+    );
+    let said = logged(|| {
+        mirror.take(Event::<Pod>::Init);
+        mirror.take(Event::InitApply(read("a")));
+        mirror.take(Event::<Pod>::InitDone);
+        mirror.take(Event::Delete(read("a")));
+    });
+    assert_eq!(left_out(&mirror), 0);
+    assert!(
+        said.contains("all pods") && said.lines().count() == 1,
+        "{said}"
+    );
+}
+
+/// What is logged meanwhile.
+fn logged(work: impl FnOnce()) -> String {
+    #[derive(Clone, Default)]
+    struct Text(Arc<std::sync::Mutex<Vec<u8>>>);
+    impl std::io::Write for Text {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0.lock().unwrap().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+    let text = Text::default();
+    let of_writer = text.clone();
+    let logs = tracing_subscriber::fmt()
+        .with_ansi(false)
+        .with_writer(move || of_writer.clone())
+        .finish();
+    tracing::subscriber::with_default(logs, work);
+    let bytes = text.0.lock().unwrap().clone();
+    String::from_utf8(bytes).unwrap()
+}
+
+#[tokio::test]
+async fn what_had_no_room_is_listed_when_there_is_some() {
+    let (mut api, client) = FakeApi::new().await;
+    let mirror = Mirror::new(Options {
+        most: 2,
+        ..Options::default()
+    });
+    let timing = Timing {
+        again: Duration::ZERO,
+        ..Timing::default()
+    };
+    let watch = tokio::spawn(follow::<Pod>(client, Arc::clone(&mirror), timing));
+    let counts = || {
+        let of = |name| metric(&mirror, name, None);
+        (of("kubernetes_objects"), of("kubernetes_left_out"))
+    };
+    let talk = async {
+        api.asked().await;
+        let all = json!([named("a", "1"), named("b", "2"), named("c", "3")]);
+        api.list("5", all).await;
+        let target = api.asked().await;
+        assert!(target.contains("watch=true"), "{target}");
+        assert_eq!(counts(), (2, 1));
+        api.begin_watch().await;
+        // There is no room yet, whatever changes.
+        api.event(json!({"type": "MODIFIED", "object": named("b", "6")}))
+            .await;
+        api.event(json!({"type": "DELETED", "object": named("a", "7")}))
+            .await;
+        let target = api.asked().await;
+        assert!(!target.contains("watch=true"), "{target}");
+        assert_eq!(counts(), (1, 1));
+        api.list("8", json!([named("b", "6"), named("c", "3")]))
+            .await;
+        let target = api.asked().await;
+        assert!(target.contains("resourceVersion=8"), "{target}");
+        assert_eq!(counts(), (2, 0));
+    };
+    timeout(Duration::from_secs(20), talk).await.unwrap();
+    assert_eq!(metric(&mirror, "kubernetes_lists_total", None), 2);
+    watch.abort();
 }
 
 #[tokio::test]

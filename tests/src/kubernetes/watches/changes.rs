@@ -107,7 +107,41 @@ impl Scene<'_> {
         watcher.at_once("no slice", |watcher| {
             watcher.service(uid).as_deref() == Some("late_watched_svc")
         })?;
+        self.outside(watcher)?;
         self.delete("service/bare")
+    }
+
+    /// What its slice names beside pods is known by its address.
+    fn outside(&self, watcher: &Watcher) -> Result<()> {
+        let slice = |ip: &str| {
+            self.apply(&json!({
+                "apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice",
+                "metadata": {"name": "outside", "namespace": NAMESPACE,
+                             "labels": {"kubernetes.io/service-name": "bare"}},
+                "addressType": "IPv4",
+                "endpoints": [{"addresses": [ip]}],
+                "ports": [{"port": 5432, "appProtocol": "http"}],
+            }))
+        };
+        let found = |watcher: &Watcher, at: &str| {
+            let directory = watcher.mirror.generation().directory;
+            let port = directory.endpoint(at.parse().ok()?)?;
+            Some((port.service.to_string(), port.protocol))
+        };
+        let bare = Some(("bare_watched_svc_8080".to_owned(), Protocol::Http));
+        slice("203.0.113.7")?;
+        watcher.at_once("an endpoint", |watcher| {
+            found(watcher, "203.0.113.7:5432") == bare
+        })?;
+        slice("203.0.113.8")?;
+        watcher.at_once("another address", |watcher| {
+            found(watcher, "203.0.113.8:5432") == bare
+                && found(watcher, "203.0.113.7:5432").is_none()
+        })?;
+        self.delete("endpointslice/outside")?;
+        watcher.at_once("no endpoint", |watcher| {
+            found(watcher, "203.0.113.8:5432").is_none()
+        })
     }
 
     fn namespaces_and_nodes(&self, watcher: &Watcher, uid: &str) -> Result<()> {

@@ -6,6 +6,7 @@ use nodespan::policy::{Kind as PolicyKind, Resource};
 use serde_json::{Value, json};
 
 use super::{NODE, Scene, key, mesh, policy};
+use crate::kubernetes::crds::KUMAS;
 use crate::kubernetes::watcher::Watcher;
 use crate::report::Verdict;
 
@@ -73,18 +74,72 @@ impl Scene<'_> {
     /// The examples of the document that the project started from are in force
     /// as they are.
     pub(super) fn seeds(&self) -> Result<Verdict> {
-        self.cluster.apply(self.out, "seed-mesh", MESH, &[])?;
-        self.cluster.apply(self.out, "seed-trace", TRACE, &[])?;
+        self.apply_seeds()?;
         let watcher = Watcher::start(&self.account()?, NODE)?;
         watcher.until("everything is listed", Watcher::is_synced)?;
-        let resources = watcher.mirror.generation().resources;
-        let resources = resources.context("no resources")?;
-        let mesh = resources.mesh("default").context("no Mesh")?;
-        let mut traces = resources.traffic_traces("default");
-        let trace = traces.find(|trace| &*trace.name == "trace-all-traffic");
-        let trace = trace.context("no policy")?;
-        let backend = mesh.backend(trace.backend.as_deref());
-        ensure!(backend.is_some(), "{trace:?} has no backend in {mesh:?}");
+        seeds_are_in_force(&watcher)?;
+        Ok(Verdict::Passed)
+    }
+
+    fn apply_seeds(&self) -> Result<()> {
+        self.cluster.apply(self.out, "seed-mesh", MESH, &[])?;
+        self.cluster.apply(self.out, "seed-trace", TRACE, &[])?;
+        Ok(())
+    }
+
+    /// A cluster in which Kuma's definitions are, which lets through whatever
+    /// somebody writes; and ours, applied over them.
+    pub(super) fn crds_of_kuma(&self) -> Result<Verdict> {
+        let kinds = KUMAS.map(|kumas| format!("crd/{}", kumas.name()));
+        let kinds = kinds.each_ref().map(|kind| &**kind);
+        let ours = self.cluster.get(&kinds)?;
+        self.cluster.run(&[&["delete"][..], &kinds].concat())?;
+        for kumas in KUMAS {
+            self.apply(&kumas.definition())?;
+            let established = ["wait", "--for=condition=Established"];
+            let what = format!("crd/{}", kumas.name());
+            self.cluster.run(&[&established[..], &[&what]].concat())?;
+        }
+        self.apply_seeds()?;
+        let watcher = Watcher::start(&self.account()?, NODE)?;
+        watcher.until("everything is listed", Watcher::is_synced)?;
+        seeds_are_in_force(&watcher)?;
+        // What is wrong is found by the agent, who says so, and what it said
+        // before stays.
+        let refused = |watcher: &Watcher| {
+            let labels = [Kind::TrafficTrace.plural()];
+            watcher.metric("kubernetes_refused", &labels).unwrap_or(0)
+        };
+        let mut wrong = policy("trace-all-traffic", "jaeger-collector");
+        wrong["mesh"] = json!("default");
+        wrong["spec"]["selectors"] = json!([{"match": {"kuma.io/service": "web*"}}]);
+        self.apply(&wrong)?;
+        watcher.at_once("its refusal", |watcher| refused(watcher) == 1)?;
+        seeds_are_in_force(&watcher)?;
+        watcher.until("an Event about it", |_| {
+            let words = ["describe", "traffictrace/trace-all-traffic"];
+            let said = self.cluster.run(&words).unwrap_or_default();
+            said.contains("Invalid")
+        })?;
+        self.apply_seeds()?;
+        watcher.at_once("its correction", |watcher| refused(watcher) == 0)?;
+        // Nothing of it is lost when ours takes their place.
+        for crd in ours["items"].as_array().context("no CRDs")? {
+            self.apply(&json!({
+                "apiVersion": crd["apiVersion"], "kind": crd["kind"],
+                "metadata": {"name": crd["metadata"]["name"]}, "spec": crd["spec"],
+            }))?;
+        }
+        let says = |words: &[&str], what: &str| {
+            let said = self.cluster.run(words);
+            said.is_ok_and(|said| said.contains(what))
+        };
+        watcher.until("our columns and descriptions", |_| {
+            says(&["get", "m", "default"], "jaeger-collector")
+                && says(&["explain", "traffictrace.spec.selectors"], "match")
+        })?;
+        ensure!(refused(&watcher) == 0, "{:#}", watcher.mirror.status());
+        seeds_are_in_force(&watcher)?;
         Ok(Verdict::Passed)
     }
 
@@ -148,4 +203,17 @@ impl Scene<'_> {
             .run(&["delete", "traffictrace/watched-typo", "mesh/watched"])?;
         Ok(Verdict::Passed)
     }
+}
+
+/// The policy of the examples has the backend of their Mesh.
+fn seeds_are_in_force(watcher: &Watcher) -> Result<()> {
+    let resources = watcher.mirror.generation().resources;
+    let resources = resources.context("no resources")?;
+    let mesh = resources.mesh("default").context("no Mesh")?;
+    let mut traces = resources.traffic_traces("default");
+    let trace = traces.find(|trace| &*trace.name == "trace-all-traffic");
+    let trace = trace.context("no policy")?;
+    let backend = mesh.backend(trace.backend.as_deref());
+    ensure!(backend.is_some(), "{trace:?} has no backend in {mesh:?}");
+    Ok(())
 }

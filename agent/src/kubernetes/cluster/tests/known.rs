@@ -125,7 +125,7 @@ fn a_static_pod_of_another_node_is_another_though_its_hash_is_the_same() {
 fn a_node_that_the_cluster_does_not_have_is_noticed() {
     let mut known = Cluster::new(Options {
         node: Some("node-1".into()),
-        zone: None,
+        ..Options::default()
     });
     assert_eq!(known.unknown_node(), None);
     settle(&mut known);
