@@ -293,6 +293,35 @@ mod tests {
         ] {
             assert!(contents.contains_key(wanted), "{wanted}");
         }
+        for (page, text) in contents.iter().filter(|(path, _)| path.ends_with(".md")) {
+            for link in links(std::str::from_utf8(text).unwrap()) {
+                let there = resolved(page, link);
+                let mut all = contents.keys();
+                let found =
+                    all.any(|path| *path == there || path.starts_with(&format!("{there}/")));
+                assert!(found, "{page} links to {link}, which the archive has not");
+            }
+        }
+    }
+
+    /// Where a page's links lead in the same tree, without anchors.
+    fn links(text: &str) -> impl Iterator<Item = &str> {
+        let targets = text.split("](").skip(1);
+        let targets = targets.filter_map(|rest| rest.split([')', '#']).next());
+        targets.filter(|target| !target.is_empty() && !target.contains("://"))
+    }
+
+    fn resolved(page: &str, link: &str) -> String {
+        let mut path: Vec<&str> = page.split('/').collect();
+        path.pop();
+        for part in link.split('/') {
+            if part == ".." {
+                path.pop();
+            } else {
+                path.push(part);
+            }
+        }
+        path.join("/")
     }
 
     /// Nobody who runs in it may write anything.
