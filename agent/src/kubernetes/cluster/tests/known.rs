@@ -1,6 +1,7 @@
 //! What is known of kinds, nodes and static pods.
 
 use super::*;
+use crate::kubernetes::objects;
 
 #[test]
 fn what_the_api_does_not_tell_is_not_what_is_not_there() {
