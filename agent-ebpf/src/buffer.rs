@@ -4,7 +4,7 @@ use agent_ebpf::Counter;
 
 use crate::call::Call;
 use crate::globals::layout;
-use crate::maps::Entry;
+use crate::maps::{Entry, SCRATCH};
 use crate::mem::{Mem, read_kernel};
 
 /// `struct iovec` (include/uapi/linux/uio.h).
@@ -31,8 +31,12 @@ pub(crate) struct Pieces {
     pub(crate) end_offset: u64,
 }
 
-/// Pieces walked back at most to find where a receive began.
-const BACK: u32 = 64;
+/// Pieces walked back in the program itself to find where a receive began; more
+/// are walked by [`walk_back`].
+const BACK: u32 = 4;
+
+/// Pieces that a call has at most (include/uapi/linux/uio.h).
+const UIO_MAXIOV: u32 = 1024;
 
 impl Pieces {
     /// No byte can be read.
@@ -109,18 +113,7 @@ impl Pieces {
         let mut within = end_offset;
         for _ in 0..BACK {
             if within >= left {
-                // The first byte is in this piece.
-                let Some(vector) = read_kernel::<IoVec>(at) else {
-                    return Self::NOTHING;
-                };
-                let skip = within.wrapping_sub(left);
-                return Self {
-                    vectors: at,
-                    first: vector.base.wrapping_add(skip),
-                    first_len: vector.len.wrapping_sub(skip),
-                    end,
-                    end_offset,
-                };
+                return Self::from_within(at, within.wrapping_sub(left), end, end_offset);
             }
             left = left.wrapping_sub(within);
             at = at.wrapping_sub(size_of::<IoVec>() as u64);
@@ -129,8 +122,42 @@ impl Pieces {
             };
             within = vector.len;
         }
-        call.count(Counter::Pieces, 1);
-        Self::NOTHING
+        let Some(scratch) = SCRATCH.get_ptr_mut(call.program as u32) else {
+            return Self::NOTHING;
+        };
+        // SAFETY: a live map value of this CPU and program; volatile as `Work`
+        // says.
+        let (found, at, skip) = unsafe {
+            let work = &raw mut (*scratch).work;
+            (*work).vector = at;
+            (*work).address = within;
+            (*work).piece = left;
+            let found = walk_back(call.program as u32);
+            let within = (&raw const (*work).address).read_volatile();
+            let left = (&raw const (*work).piece).read_volatile();
+            let at = (&raw const (*work).vector).read_volatile();
+            (found, at, within.wrapping_sub(left))
+        };
+        if found == 0 {
+            call.count(Counter::Pieces, 1);
+            return Self::NOTHING;
+        }
+        Self::from_within(at, skip, end, end_offset)
+    }
+
+    /// From this many bytes behind the start of the piece at `at`.
+    #[inline(always)]
+    fn from_within(at: u64, skip: u64, end: u64, end_offset: u64) -> Self {
+        let Some(vector) = read_kernel::<IoVec>(at) else {
+            return Self::NOTHING;
+        };
+        Self {
+            vectors: at,
+            first: vector.base.wrapping_add(skip),
+            first_len: vector.len.wrapping_sub(skip),
+            end,
+            end_offset,
+        }
     }
 
     /// User address of the last bytes and how many are in one piece, at most
@@ -156,4 +183,49 @@ impl Pieces {
         let have = if moved < want { moved } else { want };
         (vector.base.wrapping_add(moved).wrapping_sub(have), have)
     }
+}
+
+/// Goes back piece by piece until the one that holds the first byte. 0 if there
+/// is none.
+#[inline(never)]
+#[unsafe(no_mangle)]
+pub(crate) extern "C" fn walk_back(program: u32) -> u32 {
+    for _ in 0..UIO_MAXIOV {
+        let done = back_step(program);
+        if done != 0 {
+            return u32::from(done == FOUND);
+        }
+    }
+    0
+}
+
+const FOUND: u32 = 1;
+const UNREADABLE: u32 = 2;
+
+/// One step: whether the piece at hand holds the first byte, or else the piece
+/// in front of it. Not 0 at the end.
+#[inline(never)]
+#[unsafe(no_mangle)]
+pub(crate) extern "C" fn back_step(program: u32) -> u32 {
+    let Some(scratch) = SCRATCH.get_ptr_mut(program) else {
+        return UNREADABLE;
+    };
+    // SAFETY: a live map value of this CPU and program; volatile as `Work` says.
+    unsafe {
+        let work = &raw mut (*scratch).work;
+        let within = (&raw const (*work).address).read_volatile();
+        let left = (&raw const (*work).piece).read_volatile();
+        if within >= left {
+            return FOUND;
+        }
+        let at = (&raw const (*work).vector).read_volatile();
+        let at = at.wrapping_sub(size_of::<IoVec>() as u64);
+        let Some(vector) = read_kernel::<IoVec>(at) else {
+            return UNREADABLE;
+        };
+        (*work).vector = at;
+        (*work).address = vector.len;
+        (*work).piece = left.wrapping_sub(within);
+    }
+    0
 }

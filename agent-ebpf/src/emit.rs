@@ -18,7 +18,7 @@ use crate::ring;
 use crate::sniff::{WINDOW, may_start};
 
 /// A head may be as long as this, over however many calls.
-const HEAD_LIMIT: u32 = 64 << 10;
+pub(crate) const HEAD_LIMIT: u32 = 64 << 10;
 
 /// Reports `len` bytes from `seq` on.
 #[inline(always)]

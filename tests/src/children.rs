@@ -83,13 +83,21 @@ impl Running {
     /// # Errors
     /// If it fails, or has to be killed after `limit`.
     pub fn must_succeed(&mut self, limit: Duration) -> Result<()> {
+        self.must_end_with(0, limit)
+    }
+
+    /// Waits for its own end, which must be this one.
+    ///
+    /// # Errors
+    /// If it ends otherwise, or has to be killed after `limit`.
+    pub fn must_end_with(&mut self, code: i32, limit: Duration) -> Result<()> {
         let what = format!("{} to end", self.name);
         let ended = wait::until(&what, limit, || Ok(self.child.try_wait()?));
         if ended.is_err() {
             self.kill();
         }
         let status = ended?;
-        if !status.success() {
+        if status.code() != Some(code) {
             bail!("{} ended with {status}: {}", self.name, self.last_words());
         }
         Ok(())

@@ -112,20 +112,26 @@ fn sockets(report: &mut Report, nodespan: &Path, places: &Places, target: &Targe
                 client.exchange("GET", &path, "")?;
             }
         }
+        // All are closed: whoever asks for the status has room.
+    }
+    let missed = settle(nodespan, "/records/missed/map_full");
+    {
         // Bodies in both directions, on more ends than the map of what is
-        // skipped has room for: those that are watched at both.
+        // skipped has room for.
         let words = "w".repeat(1 << 20);
-        for client in open.iter_mut().take(4) {
+        let mut open = Vec::new();
+        for _ in 0..4 {
+            open.push(Client::connect(target.addr())?);
+        }
+        for client in &mut open {
             let length = format!("Content-Length: {}\r\n", words.len());
             client.request("POST", "/echo/full-skips/1", &length)?;
             client.send(&words)?;
             client.response("POST")?;
             client.exchange("GET", "/big/full-skips/2", "")?;
         }
-        // All are closed: whoever asks for the status has room.
     }
-    let missed = settle(nodespan, "/records/missed/map_full");
-    let refused = status(nodespan).and_then(|status| at(&status, "/ledger/events/skip_refused"));
+    let refused = settle(nodespan, "/events/skip_refused");
     many(&mut Client::connect(target.addr())?, "full-again", AFTER)?;
     let seen = Seen::new(agent.stop()?, all_lines(std::slice::from_ref(target))?);
 

@@ -286,10 +286,18 @@ impl Connection {
     }
 }
 
-/// Sizes of the small pieces.
-const SMALL: [usize; 20] = [
-    1, 1, 2, 3, 5, 8, 13, 21, 34, 55, 3, 1, 4, 1, 5, 9, 2, 6, 5, 3,
-];
+/// Sizes of the small pieces. With the last one there are as many as a call may
+/// have (`UIO_MAXIOV`).
+const SMALL: [usize; 1023] = {
+    let mut sizes = [13; 1023];
+    // Where a head has its first bytes.
+    let mut n = 0;
+    while n < 20 {
+        sizes[n] = 1 + n % 3;
+        n += 1;
+    }
+    sizes
+};
 
 const UPGRADE: &str =
     "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\n";

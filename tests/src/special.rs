@@ -99,8 +99,15 @@ pub fn pieces(cases: &mut Cases, report: &Report, target: &Target) {
         move |n: usize| format!("/small/{tag}/{n:04}")
     };
     let length = head("GET", &path(0), &ids_of(0)).len();
-    // Of each size, in front of the ids; the last calls have about 1,000 pieces.
-    let long = [(600, 1), (8_000, 10), (24_000, 25), (40_000, 40)];
+    // So many bytes of cookies in front of the ids, in pieces of that size; the
+    // last have 1,000 to 1,024 pieces, which is as many as there may be.
+    let long = [
+        (600, 1),
+        (8_000, 10),
+        (24_000, 25),
+        (40_000, 40),
+        (64_200, 63),
+    ];
     let drive = || {
         let mut client = Client::connect(go.addr)?;
         let mut ask = |bytes: &[u8], parts: &[&[u8]]| {

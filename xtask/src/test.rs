@@ -84,6 +84,10 @@ impl Test {
             systemd::check(workspace, &agent)
         });
 
+        if !self.suites_only {
+            tally.check("cargo xtask demo", demonstrate);
+        }
+
         let suites: Vec<&Suite> = SUITES
             .iter()
             .filter(|s| workspace.has_binary(s.package, s.binary))
@@ -175,6 +179,17 @@ fn check_release(workspace: &Workspace, rootfs: &Path, tally: &mut Tally) {
     tally.check("cargo xtask dist packs the same bytes again", || {
         packed::check(workspace, rootfs)
     });
+}
+
+/// The first of the README's commands: it ends by itself, and well only if every
+/// request has come back from Zipkin as a whole trace.
+fn demonstrate() -> Result<()> {
+    let program = std::env::current_exe().context("where is this program?")?;
+    let shown = sh::capture(Command::new(program).arg("demo"))?;
+    for line in ["browser", "front", "shop", "inventory", "payment"] {
+        ensure!(shown.contains(line), "no {line} in what it shows: {shown}");
+    }
+    Ok(())
 }
 
 /// Does something that may not hold others up, nor what it starts.

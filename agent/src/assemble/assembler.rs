@@ -180,6 +180,11 @@ impl Assembler {
             return false;
         };
         self.sink.counters.evicted += 1;
+        if !connection.opaque {
+            // Else its next record would be of a connection without addresses.
+            let socket = connection.socket;
+            self.sink.command(Command::Renew { socket });
+        }
         let at = connection.last;
         connection.end(Cause::Broken(Failure::Expired), at, &mut self.sink, out);
         true
@@ -204,7 +209,11 @@ impl Connection {
             }
             Event::Segment(segment) => self.segment(record, &segment, sink, out),
             Event::Ended { direction, at } => self.ended(direction, at, sink, out),
-            Event::Failed { errno, at } => self.failed(errno, at, sink, out),
+            Event::Failed {
+                direction,
+                errno,
+                at,
+            } => self.failed(direction, errno, at, sink, out),
             Event::Closed { .. } => {}
         }
     }

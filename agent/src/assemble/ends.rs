@@ -67,6 +67,7 @@ impl Connection {
     /// Then the close decides.
     pub(super) fn failed(
         &mut self,
+        direction: Direction,
         errno: i32,
         at: MonoNanos,
         sink: &mut Sink,
@@ -76,8 +77,8 @@ impl Connection {
         let Some(failure) = failure(errno) else {
             return;
         };
-        let asked = failure == Failure::Reset && !self.pairing.is_empty();
-        if self.side == Some(Side::Client) && (asked || self.outgoing.in_body()) {
+        let may_be_answered = self.outgoing.in_body() || !self.pairing.is_empty();
+        if self.side == Some(Side::Client) && direction == Direction::Out && may_be_answered {
             self.failed.get_or_insert((failure, at));
         } else {
             self.end(Cause::Broken(failure), at, sink, out);

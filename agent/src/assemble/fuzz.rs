@@ -84,6 +84,7 @@ fn step(
         0 => Event::Closed { at },
         1 => Event::Ended { direction, at },
         2 => Event::Failed {
+            direction,
             errno: i32::from(script.byte().unwrap_or(104)),
             at,
         },

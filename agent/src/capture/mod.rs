@@ -68,6 +68,9 @@ pub enum Event<'a> {
     },
     /// The connection failed (reset, timed out).
     Failed {
+        /// What failed: a receive (In) or a send; in a capture, the receive of
+        /// whoever was sent a reset.
+        direction: Direction,
         /// Positive errno, `ECONNRESET` for a reset seen in a capture.
         errno: i32,
         /// When.

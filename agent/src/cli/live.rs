@@ -20,7 +20,7 @@ use crate::capture::{Command, Event};
 use crate::identify::{Identifier, Identify as _};
 use crate::ledger::{Event as Counted, Ledger, Lost, Missed};
 use crate::link::ClockOffset;
-use crate::units::{MonoNanos, OwnerId};
+use crate::units::{MonoNanos, OwnerId, SocketId};
 
 /// Records read before the outputs are handed on.
 const BUDGET: usize = 4096;
@@ -108,7 +108,7 @@ fn read(
     Accounts { ledger, taken }: &Accounts,
 ) -> Result<(), LiveError> {
     let mut outputs = Vec::new();
-    let mut gone = Vec::new();
+    let mut sockets = Sockets::default();
     let mut unwanted = Vec::new();
     let mut expired_at = now();
     let mut closed = None;
@@ -117,8 +117,6 @@ fn read(
         updates,
     } = orders;
     assembler.read_as(reading);
-    // Those that are ignored for their ports, which may change.
-    let mut ignored = HashSet::new();
     loop {
         let stopping = stop.load(Ordering::Relaxed);
         if stopping && closed.is_none() {
@@ -131,26 +129,25 @@ fn read(
             assembler.read_as(wish.reading.clone());
             if wish.ports != ports {
                 ports.clone_from(&wish.ports);
-                for socket in ignored.drain() {
+                for socket in sockets.ignored.drain() {
                     live.apply(&Command::Renew { socket });
                 }
             }
         }
         let read = live.drain(BUDGET, |record| {
             match record.event {
-                Event::Closed { .. } => gone.push(record.socket),
-                Event::Opened { local, peer }
-                    if !ports.is_empty()
-                        && !ports.contains(&local.port)
-                        && !ports.contains(&peer.port) =>
-                {
-                    if ignored.len() < IGNORED {
-                        ignored.insert(record.socket);
+                Event::Closed { .. } => sockets.closed(record.socket),
+                Event::Opened { local, peer } => {
+                    let is_wanted = ports.is_empty()
+                        || ports.contains(&local.port)
+                        || ports.contains(&peer.port);
+                    sockets.opened(record.socket, is_wanted);
+                    if !is_wanted {
+                        unwanted.push(Command::Ignore {
+                            socket: record.socket,
+                            origins: record.origins,
+                        });
                     }
-                    unwanted.push(Command::Ignore {
-                        socket: record.socket,
-                        origins: record.origins,
-                    });
                 }
                 _ => {}
             }
@@ -168,8 +165,7 @@ fn read(
             live.apply(&command);
         }
         // After the commands: one may speak of a socket that has just closed.
-        for socket in gone.drain(..) {
-            ignored.remove(&socket);
+        for socket in sockets.gone.drain() {
             live.forget(socket);
         }
         let batch = Batch {
@@ -197,6 +193,32 @@ pub(super) struct Orders {
     pub(super) wish: Wish,
     /// And after each reload.
     pub(super) updates: Receiver<Update>,
+}
+
+/// What a batch of records says of sockets. The kernel uses an address again as
+/// soon as it likes, so a batch may have the end of one and the start of another.
+#[derive(Debug, Default)]
+struct Sockets {
+    /// Those that are closed and not in use again.
+    gone: HashSet<SocketId>,
+    /// Those that are ignored for their ports, which may change.
+    ignored: HashSet<SocketId>,
+}
+
+impl Sockets {
+    fn opened(&mut self, socket: SocketId, is_wanted: bool) {
+        // What is said of the new one must stay; what was said of the old one
+        // the programs take for stale.
+        self.gone.remove(&socket);
+        if !is_wanted && self.ignored.len() < IGNORED {
+            self.ignored.insert(socket);
+        }
+    }
+
+    fn closed(&mut self, socket: SocketId) {
+        self.ignored.remove(&socket);
+        self.gone.insert(socket);
+    }
 }
 
 /// Sockets that are remembered as ignored for their ports; others stay ignored
@@ -394,6 +416,22 @@ fn nanos(time: rustix::time::Timespec) -> i64 {
 mod tests {
     use super::*;
     use crate::ledger::Snapshot;
+
+    #[test]
+    fn a_socket_in_use_again_is_not_forgotten() {
+        let mut sockets = Sockets::default();
+        let [one, other] = [SocketId(1), SocketId(2)];
+        sockets.opened(one, false);
+        sockets.closed(one);
+        sockets.opened(one, false);
+        sockets.opened(other, true);
+        sockets.closed(other);
+        assert_eq!(sockets.gone, HashSet::from_iter([other]));
+        assert_eq!(sockets.ignored, HashSet::from_iter([one]));
+        sockets.closed(one);
+        assert_eq!(sockets.gone.len(), 2);
+        assert!(sockets.ignored.is_empty());
+    }
 
     #[test]
     fn no_more_is_read_than_was_seen() {

@@ -285,17 +285,17 @@ impl Feed {
             ended.push((agent.running, agent.prefix));
         }
         let mut accounts = Vec::new();
-        for (mut running, prefix) in ended {
-            running.must_succeed(Duration::from_secs(150))?;
+        // Who lost spans says so, too, when it ends.
+        for ((mut running, prefix), code) in ended.into_iter().zip([0, 1]) {
+            running.must_end_with(code, Duration::from_secs(150))?;
             let said = running.said();
             let line = said
                 .lines()
                 .rev()
-                .find(|line| line.contains(" exchanges = "));
-            let line = line.context("no account at the end of the log")?;
-            let line = line
-                .split_once("DEBUG")
-                .map_or(line, |(_, line)| line.trim());
+                .filter(|line| line.contains(" exchanges = "))
+                .find_map(|line| line.split_once("DEBUG"));
+            let (_, line) = line.context("no account at the end of the log")?;
+            let line = line.trim();
             let sent = number(line, "zipkin: ")?;
             let mut held = BTreeMap::new();
             let stored = wait::until_true("all to be stored", STORED, || {

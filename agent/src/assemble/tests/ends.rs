@@ -79,7 +79,7 @@ fn cut_short() {
     assert_eq!(socket.told(), "GET / 200 0>3 connection reset");
 
     let mut socket = Socket::new();
-    socket.send(get("/")).failed(110);
+    socket.send(get("/")).fails(In, 110);
     assert_eq!(socket.told(), "GET / - 0>0 connection failed");
 
     let mut socket = Socket::new();
@@ -123,6 +123,11 @@ fn a_client_that_fails_to_send_its_next_request_may_still_read_an_answer() {
     socket.recv(ok(2));
     socket.close();
     assert_eq!(socket.told(), "GET /1 200 0>2");
+
+    // Nothing is left to read behind a receive that fails.
+    let mut socket = Socket::new();
+    socket.send(get("/1")).fails(In, 104);
+    assert_eq!(socket.told(), "GET /1 - 0>0 connection reset");
 
     // What is never answered ends where it failed.
     let mut socket = Socket::new();
@@ -180,6 +185,11 @@ fn bounds_hold() {
         assert!(socket.assembler.held() <= 10_000);
     }
     assert!(socket.counters().heads_no_room + socket.counters().evicted > 30);
+    // Those that were forgotten are made out anew.
+    let evicted = socket.counters().evicted;
+    let commands = socket.assembler.commands();
+    let renewed = commands.filter(|command| matches!(command, Command::Renew { .. }));
+    assert_eq!(renewed.count() as u64, evicted);
     socket.id = SocketId(100);
     socket.incoming = ORIGINS.peer;
     for _ in 0..10 {

@@ -154,10 +154,18 @@ impl Socket {
         self.event(Event::Ended { direction, at })
     }
 
+    /// A send fails.
     pub(super) fn failed(&mut self, errno: i32) -> &mut Self {
+        self.fails(Direction::Out, errno)
+    }
+
+    pub(super) fn fails(&mut self, direction: Direction, errno: i32) -> &mut Self {
         self.now += 100;
-        let at = MonoNanos(self.now);
-        self.event(Event::Failed { errno, at })
+        self.event(Event::Failed {
+            direction,
+            errno,
+            at: MonoNanos(self.now),
+        })
     }
 
     pub(super) fn close(&mut self) -> &mut Self {

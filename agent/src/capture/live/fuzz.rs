@@ -48,9 +48,13 @@ pub fn fuzz_record(bytes: &[u8]) {
         Event::Ended { direction, at } => {
             assert_eq!((direction == Direction::Out, at.0), (out, exit));
         }
-        Event::Failed { errno, at } => {
+        Event::Failed {
+            direction,
+            errno,
+            at,
+        } => {
             assert!(errno >= 0);
-            assert_eq!(at.0, exit);
+            assert_eq!((direction == Direction::Out, at.0), (out, exit));
         }
         Event::Closed { at } => assert_eq!(at.0, exit),
     }
@@ -202,7 +206,10 @@ mod tests {
             Event::Ended { direction: Direction::Out, at: its } if its == at
         ));
         let bytes = raw(4, true, 104, &[], &[]);
-        assert!(matches!(event(&bytes), Event::Failed { errno: 104, at: its } if its == at));
+        assert!(matches!(
+            event(&bytes),
+            Event::Failed { direction: Direction::Out, errno: 104, at: its } if its == at
+        ));
         let bytes = raw(5, true, 0, &[], &[]);
         assert!(matches!(event(&bytes), Event::Closed { at: its } if its == at));
     }

@@ -333,6 +333,7 @@ pub(crate) fn decode(bytes: &[u8]) -> Option<Record<'_>> {
         }
         k if k == Kind::Ended as u8 => Event::Ended { direction, at },
         k if k == Kind::Failed as u8 => Event::Failed {
+            direction,
             errno: i32::try_from(raw.len).unwrap_or(i32::MAX),
             at,
         },

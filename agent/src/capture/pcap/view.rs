@@ -135,9 +135,12 @@ impl View {
     /// One end sent a reset: the other's calls fail, while to itself the
     /// connection is just closed.
     pub(super) fn reset(&self, from: End, at: MonoNanos, sink: &mut impl FnMut(Record<'_>)) {
-        let errno = ECONNRESET;
-        let receiver = self.side(from.other());
-        self.tell(receiver, Event::Failed { errno, at }, sink);
+        let failed = Event::Failed {
+            direction: Direction::In,
+            errno: ECONNRESET,
+            at,
+        };
+        self.tell(self.side(from.other()), failed, sink);
     }
 
     /// It is over.
