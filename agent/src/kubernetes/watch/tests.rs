@@ -156,6 +156,38 @@ fn an_api_that_says_nothing_has_no_last_word() {
     assert!(last(&mirror) > 1_700_000_000);
 }
 
+/// Each once, with the kind, why, and what that means.
+#[test]
+fn an_api_that_is_away_and_back_is_told_of() {
+    let mirror = Mirror::new(Options::default());
+    let once = |said: &str, words: &[&str]| {
+        let is_told = words.iter().all(|word| said.contains(word));
+        assert!(is_told && said.lines().count() == 1, "{said}");
+    };
+    let away = |why: &str| logged(|| mirror.failed::<Pod>(Failure::Away, why));
+    let back = || logged(|| mirror.heard(Kind::Pod));
+    once(
+        &away("connection refused"),
+        &[
+            "ERROR",
+            "pods cannot be watched, nothing is known of them: connection refused",
+        ],
+    );
+    // Nobody wants to read it every half a minute, nor that it goes on well.
+    assert_eq!(away("connection refused"), "");
+    let back_again = ["INFO", "pods are watched again, after 0 s"];
+    once(&back(), &back_again);
+    assert_eq!(back(), "");
+    mirror.take(Event::<Pod>::Init);
+    mirror.take(Event::<Pod>::InitDone);
+    let stays = "pods cannot be watched, what was known stays: no route";
+    once(&away("no route"), &["ERROR", stays]);
+    // Another reason is news.
+    let said = logged(|| mirror.failed::<Pod>(Failure::Forbidden, "no"));
+    once(&said, &["ERROR", "does not let pods be listed and watched"]);
+    once(&back(), &back_again);
+}
+
 #[test]
 fn there_are_too_many_pods() {
     let mirror = Mirror::new(Options {
