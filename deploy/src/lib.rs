@@ -133,6 +133,27 @@ mod tests {
         assert_eq!(settings.output(), config::Output::None);
     }
 
+    /// Whatever a page calls a configuration of nodespan's.
+    #[test]
+    fn the_pages_examples_are_valid() {
+        let pages = fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/docs")).unwrap();
+        let mut count = 0;
+        for page in pages {
+            let path = page.unwrap().path();
+            let text = fs::read_to_string(&path).unwrap();
+            for block in text.split("\n```toml").skip(1) {
+                let (name, rest) = block.split_once('\n').unwrap();
+                // Traefik's own, which is read by others.
+                if name.trim() != "traefik.toml" {
+                    let example = rest.split("\n```").next().unwrap();
+                    settings(example, Path::new(""));
+                    count += 1;
+                }
+            }
+        }
+        assert!(count >= 4, "{count}");
+    }
+
     #[test]
     fn the_readmes_examples_are_valid() {
         assert!(examples().len() >= 2);

@@ -135,9 +135,14 @@ fn make(workspace: &Workspace, out: &Path, target: &Path) -> Result<Vec<PathBuf>
 /// The version of all packages of this workspace.
 pub(crate) const VERSION: &str = env!("CARGO_PKG_VERSION");
 
+/// What this version's archive and the folder in it are called.
+pub(crate) fn release_name() -> String {
+    format!("nodespan-{VERSION}-x86_64-linux")
+}
+
 /// What is put into the folder, by name.
 fn release_files(release: &Release<'_>, time: u64) -> Result<Vec<(String, Vec<u8>)>> {
-    let name = format!("nodespan-{VERSION}-x86_64-linux");
+    let name = release_name();
     let common = Common { owner: 0, time };
     let of_image = Common {
         owner: IMAGE_OWNER,

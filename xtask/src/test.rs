@@ -122,7 +122,7 @@ impl Test {
                     let start = || Zipkin::start(0, None);
                     sh::step("starting another Zipkin", start)
                 };
-                let second_zipkin = matches!(suite.place, Place::OneGuest(_)).then(second_zipkin);
+                let second_zipkin = suite.second_zipkin.then(second_zipkin);
                 let kubernetes = || Kubernetes::start(&out.join(suite.binary).join("kubernetes"));
                 let kubernetes = suite
                     .kubernetes

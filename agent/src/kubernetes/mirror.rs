@@ -175,6 +175,12 @@ impl Mirror {
         self.lock().cluster.should_list(kind, is_due)
     }
 
+    /// Whether a kind should be listed anew before it is watched: the list that
+    /// has just come had no room for what has room now.
+    pub(super) fn should_list_at_once(&self, kind: Kind) -> bool {
+        self.lock().cluster.should_list_at_once(kind)
+    }
+
     /// The API has taken a watch, or said that it is still there.
     pub(super) fn heard(&self, kind: Kind) {
         let mut state = self.lock();
@@ -389,11 +395,17 @@ impl State {
     /// there are no more.
     fn tell_of_many(&mut self, kind: Kind, is_whole: bool) {
         let (left_out, most) = (self.cluster.left_out(kind), self.cluster.most());
-        let (plural, told) = (kind.plural(), &mut self.report(kind).told_of_many);
-        if left_out > 0 && !*told {
+        let is_over = !self.cluster.should_list_at_once(kind);
+        let report = self.report(kind);
+        // Before a list is whole nobody knows what of the old is gone.
+        let is_over = is_over && report.phase == Phase::Watching;
+        let (plural, told) = (kind.plural(), &mut report.told_of_many);
+        if left_out > 0 && is_over && !*told {
             *told = true;
             tracing::error!(
-                "the cluster has more than {most} {plural}, and no more are kept, but for what                  the pods of this node need: the others have no names in spans, and no policies;                  `nodespan status` counts them, `[kubernetes] maxObjects` allows more"
+                "the cluster has more than {most} {plural}, and no more are kept, but for what \
+                 the pods of this node need: the others have no names in spans, and no policies; \
+                 `nodespan status` counts them, `[kubernetes] maxObjects` allows more"
             );
         } else if left_out == 0 && is_whole && *told {
             *told = false;

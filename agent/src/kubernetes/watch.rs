@@ -81,6 +81,8 @@ pub struct Timing {
     /// How long after a list the next one may come that looks for what had no
     /// room then.
     pub again: Duration,
+    /// The same of what this node's pods need.
+    pub needed: Duration,
 }
 
 impl Default for Timing {
@@ -93,6 +95,7 @@ impl Default for Timing {
             answer: Duration::from_secs(60),
             silence: Duration::from_secs(150),
             again: Duration::from_secs(300),
+            needed: Duration::from_secs(30),
         }
     }
 }
@@ -166,6 +169,10 @@ impl<K: Kept> Watch<K> {
             Some(version) if !self.should_list() => version.clone(),
             _ => self.list().await?,
         };
+        if self.mirror.should_list_at_once(K::KIND) {
+            self.list().await?;
+            return Ok(());
+        }
         let params = WatchParams {
             bookmarks: true,
             timeout: Some(LENGTH),
@@ -219,8 +226,8 @@ impl<K: Kept> Watch<K> {
 
     /// Whether a list would tell what a watch does not: what had no room before.
     fn should_list(&self) -> bool {
-        let is_due = self.listed.elapsed() >= self.timing.again;
-        self.mirror.should_list(K::KIND, is_due)
+        let since = self.listed.elapsed();
+        since >= self.timing.needed && self.mirror.should_list(K::KIND, since >= self.timing.again)
     }
 
     /// Lists everything, page by page; its version.

@@ -1,5 +1,7 @@
 //! `nodespan install`, applied.
 
+mod shape;
+
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
@@ -56,8 +58,10 @@ pub(super) fn run(report: &mut Report, nodespan: &Path, cluster: &Cluster, out: 
         });
         report.check(&format!("install/{what}"), || this.apply(what));
     }
+    report.check("install/tracing-ports", || this.ports());
     report.check("install/agent-options", || this.options());
     report.check("install/agent-privileges", || this.privileges());
+    report.check("install/agent-rollout", || this.rollout());
     report.check("install/agent-pod", || this.pod());
     report.check("install/agent-rights", || this.rights());
     report.check("install/agent-config", || this.config());
@@ -204,11 +208,13 @@ impl Install<'_> {
         Ok(stream.collect::<Result<_, _>>()?)
     }
 
+    fn daemons(&self) -> Result<Value> {
+        self.cluster
+            .get(&["daemonset", "nodespan", "-n", "nodespan"])
+    }
+
     fn template(&self) -> Result<Value> {
-        let daemons = self
-            .cluster
-            .get(&["daemonset", "nodespan", "-n", "nodespan"])?;
-        Ok(daemons["spec"]["template"].clone())
+        Ok(self.daemons()?["spec"]["template"].clone())
     }
 
     fn privileges(&self) -> Result<Verdict> {

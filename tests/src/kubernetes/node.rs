@@ -139,22 +139,43 @@ impl Node<'_> {
         found.context("no span")
     }
 
-    /// Asks until a request has a span, or has none; how long that took.
-    fn until(&mut self, server: SocketAddr, is_traced: bool) -> Result<Duration> {
+    /// Asks until a request has a span, or has none; how long that took, and the
+    /// request's path.
+    fn until(&mut self, server: SocketAddr, is_traced: bool) -> Result<(Duration, String)> {
+        // The kernel does not tell of a request of whom it ignores already. Who waits
+        // for a span asks once more soon; who waits for none may not take a late one
+        // for none.
+        let patience = Duration::from_millis(if is_traced { 500 } else { 5000 });
         let began = Instant::now();
         while began.elapsed() < LIMIT {
             let asked = began.elapsed();
+            let before = metric(NO_POLICY)?;
             let path = self.ask(server)?;
-            // A span is printed 100 ms after its exchange, and flushed.
-            sleep(Duration::from_millis(500));
-            if server_span(&self.agent, &path)?.is_some() == is_traced {
-                return Ok(asked);
+            if self.has_span(&path, before, patience)? == is_traced {
+                return Ok((asked, path));
             }
         }
         bail!(
             "not within {LIMIT:?}: a request with a span: {is_traced}; {}",
             self.agent.said()
         )
+    }
+
+    /// Waits for a request's span. None comes if the request is counted as one that
+    /// no policy selects, of which there were so many `before` it.
+    fn has_span(&self, path: &str, before: u64, patience: Duration) -> Result<bool> {
+        let began = Instant::now();
+        loop {
+            // In this order: what is decided later is looked at later.
+            let is_counted = metric(NO_POLICY)? > before;
+            if server_span(&self.agent, path)?.is_some() {
+                return Ok(true);
+            }
+            if is_counted || began.elapsed() > patience {
+                return Ok(false);
+            }
+            sleep(Duration::from_millis(20));
+        }
     }
 
     fn tags(&mut self) -> Result<Verdict> {
@@ -201,9 +222,12 @@ impl Node<'_> {
     fn policy(&mut self) -> Result<Verdict> {
         let web = self.web.addr;
         self.scene.cluster.run(&["delete", "traffictrace/node"])?;
-        let gone = self.until(web, false)?;
+        let (gone, untraced) = self.until(web, false)?;
         self.scene.apply(&policy("nowhere"))?;
-        let back = self.until(web, true)?;
+        let (back, _) = self.until(web, true)?;
+        // It had none, and not just a late one: that of a later request is there.
+        let late = server_span(&self.agent, &untraced)?;
+        ensure!(late.is_none(), "{untraced} has a span after all: {late:?}");
         ensure!(
             gone <= Duration::from_secs(1) && back <= Duration::from_secs(1),
             "gone after {gone:?}, back after {back:?}"
@@ -292,11 +316,18 @@ fn server_span(agent: &Agent, path: &str) -> Result<Option<Span>> {
 
 /// How often the API would not go on where the first agent's watch of pods ended.
 fn expired() -> Result<u64> {
+    metric("nodespan_kubernetes_errors_total{kind=\"pods\",reason=\"expired\"} ")
+}
+
+/// Exchanges of pods that no policy selects.
+const NO_POLICY: &str = "nodespan_exchanges_not_selected_total{reason=\"no_policy\"} ";
+
+/// A metric of the first agent; 0 if there is none of it.
+fn metric(name: &str) -> Result<u64> {
     let mut client = Client::connect(ADMIN.parse()?)?;
     client.keep_all();
     let answer = client.exchange("GET", "/metrics", "")?;
     let text = String::from_utf8(answer.body)?;
-    let name = "nodespan_kubernetes_errors_total{kind=\"pods\",reason=\"expired\"} ";
     let value = text.lines().find_map(|line| line.strip_prefix(name));
     Ok(value.map_or(Ok(0), str::parse)?)
 }

@@ -29,6 +29,7 @@ const TIMING: Timing = Timing {
     answer: Duration::from_secs(20),
     silence: Duration::from_secs(150),
     again: Duration::from_secs(5),
+    needed: Duration::from_secs(1),
 };
 
 /// Whatever is waited for is there by then.

@@ -56,14 +56,11 @@ pub(super) fn check(workspace: &Workspace, rootfs: &Path) -> Result<()> {
 
     let release = yard.folder("release")?;
     copy(rootfs, &release.join("rootfs.tar"))?;
-    let archives = fs::read_dir(rootfs.parent().context("no folder")?)?;
-    let archives = archives.map(|entry| entry.map(|entry| entry.path()));
-    let mut archives = archives.collect::<std::io::Result<Vec<_>>>()?;
-    archives.retain(|path| path.to_string_lossy().ends_with(".tar.gz"));
-    let [archive] = &archives[..] else {
-        bail!("not one archive beside {}: {archives:?}", rootfs.display());
-    };
-    tar::Archive::new(GzDecoder::new(fs::File::open(archive)?)).unpack(&release)?;
+    // Those of other versions may lie there, too.
+    let archive = rootfs.with_file_name(format!("{}.tar.gz", dist::release_name()));
+    let packed = fs::File::open(&archive);
+    let packed = packed.with_context(|| format!("opening {}", archive.display()))?;
+    tar::Archive::new(GzDecoder::new(packed)).unpack(&release)?;
     let again = yard.build("release", &release, of_release)?;
     // The same bytes, whatever it was built from; how, an image's history says.
     let (one, other) = (&image.manifest["layers"], &again.manifest["layers"]);

@@ -44,10 +44,10 @@ pub(super) enum Place {
 /// and in its environment `NODESPAN_BIN`, `NODESPAN_ENVOY`, and the servers for
 /// all suites of a run: `NODESPAN_ZIPKIN` (a URL) and `NODESPAN_JAEGER`
 /// ([`Jaeger::places`]). On this machine it also gets `NODESPAN_ZIPKIN_JAR`, to
-/// start a server of its own. In one guest it also gets `NODESPAN_ZIPKIN_2`, a
-/// server that no other suite sends to, and if it asks for one
-/// `NODESPAN_KUBERNETES` ([`Kubernetes::places`]), an API that no other suite
-/// uses; guests that run at the same time share it. For containers it gets
+/// start a server of its own. If it asks for one it gets `NODESPAN_ZIPKIN_2`, a
+/// server that no other suite sends to, and `NODESPAN_KUBERNETES`
+/// ([`Kubernetes::places`]), an API that no other suite uses; guests that run at
+/// the same time share it. For containers it gets
 /// `NODESPAN_RUNTIME`, the root folder of a container runtime's packages, and
 /// `NODESPAN_IMAGE`, the agent's image as `cargo xtask dist` makes it.
 #[derive(Debug)]
@@ -55,6 +55,8 @@ pub(super) struct Suite {
     pub(super) package: &'static str,
     pub(super) binary: &'static str,
     pub(super) place: Place,
+    /// Whether it wants a Zipkin that no other suite sends to.
+    pub(super) second_zipkin: bool,
     /// Whether it wants a Kubernetes API.
     pub(super) kubernetes: bool,
     /// Whether it makes containers, the agent's own among them.
@@ -84,6 +86,7 @@ pub(super) const SUITES: &[Suite] = &[
         package: "nodespan-tests",
         binary: "host-suite",
         place: Place::Host,
+        second_zipkin: false,
         kubernetes: false,
         containers: false,
         longest: None,
@@ -94,6 +97,7 @@ pub(super) const SUITES: &[Suite] = &[
         package: "nodespan-tests",
         binary: "kubernetes-suite",
         place: Place::Host,
+        second_zipkin: false,
         kubernetes: true,
         containers: false,
         longest: None,
@@ -104,6 +108,7 @@ pub(super) const SUITES: &[Suite] = &[
         package: "nodespan-tests",
         binary: "guest-suite",
         place: Place::Guest,
+        second_zipkin: false,
         kubernetes: false,
         containers: false,
         longest: None,
@@ -114,6 +119,7 @@ pub(super) const SUITES: &[Suite] = &[
         package: "nodespan-tests",
         binary: "policy-suite",
         place: Place::OneGuest(Kernel::V6_12),
+        second_zipkin: true,
         kubernetes: false,
         containers: false,
         longest: None,
@@ -124,6 +130,7 @@ pub(super) const SUITES: &[Suite] = &[
         package: "nodespan-tests",
         binary: "policy-suite",
         place: Place::Counted(Kernel::V6_12),
+        second_zipkin: false,
         kubernetes: false,
         containers: false,
         longest: None,
@@ -134,6 +141,7 @@ pub(super) const SUITES: &[Suite] = &[
         package: "nodespan-tests",
         binary: "node-suite",
         place: Place::OneGuest(Kernel::V6_12),
+        second_zipkin: false,
         kubernetes: true,
         containers: false,
         longest: None,
@@ -144,6 +152,7 @@ pub(super) const SUITES: &[Suite] = &[
         package: "nodespan-tests",
         binary: "pods-suite",
         place: Place::Guest,
+        second_zipkin: false,
         kubernetes: true,
         containers: true,
         longest: Some(Kernel::V6_12),
@@ -435,6 +444,15 @@ mod tests {
                 ("second".to_owned(), Verdict::NotOk("why".into())),
             ]
         );
+    }
+
+    /// It is a JVM, which costs a guest beside it much of its processor.
+    #[test]
+    fn one_suite_has_a_second_zipkin() {
+        let wanting = SUITES.iter().filter(|suite| suite.second_zipkin);
+        let wanting: Vec<_> = wanting.map(|suite| (suite.binary, suite.place)).collect();
+        let place = Place::OneGuest(Kernel::V6_12);
+        assert_eq!(wanting, [("policy-suite", place)]);
     }
 
     #[test]

@@ -34,6 +34,9 @@ pub(super) struct LeftOut {
     known: HashMap<u64, (Option<u64>, Round), FxBuildHasher>,
     /// This node's pods would need some of them.
     is_needed: bool,
+    /// The last list was short of room for what had yet to go then, and the one
+    /// before it was not.
+    has_room: bool,
 }
 
 impl Cluster {
@@ -56,18 +59,28 @@ impl Cluster {
     /// room for it again.
     #[must_use]
     pub fn should_list(&self, kind: Kind, is_due: bool) -> bool {
-        let Some(left) = self.left(kind) else {
-            return false;
-        };
+        self.left_out(kind) > 0
+            && (self.left_out_is_needed(kind) || is_due && self.has_room_for_left_out(kind))
+    }
+
+    /// Whether a kind should be listed anew at once: in the list that has just
+    /// come there was no room for objects because of those that were known and
+    /// turned out to be gone. Never after two lists in a row.
+    #[must_use]
+    pub fn should_list_at_once(&self, kind: Kind) -> bool {
+        self.left(kind).is_some_and(|left| left.has_room)
+    }
+
+    /// Whether there is room for all that was left out of a kind, or for enough of
+    /// it to be worth a list.
+    fn has_room_for_left_out(&self, kind: Kind) -> bool {
         let used = match kind {
             Kind::EndpointSlice => self.count(kind).max(self.endpoints.len()),
             _ => self.count(kind),
         };
         let room = self.options.most.saturating_sub(used);
-        // For all of it, or enough to be worth a list.
-        let wanted = left.known.len().min(self.options.most / 10).max(1);
-        let is_some = !left.known.is_empty();
-        is_some && (left.is_needed || is_due && room >= wanted)
+        let wanted = self.left_out(kind).min(self.options.most / 10).max(1);
+        room >= wanted
     }
 
     /// Whether an object may be kept; it is noted if not.
@@ -122,6 +135,10 @@ impl Cluster {
         if let Some(left) = self.left_out.get_mut(kind.index()) {
             left.known.retain(|_, (_, at)| *at == round);
             left.known.shrink_to_fit();
+        }
+        let has_room = self.left_out(kind) > 0 && self.has_room_for_left_out(kind);
+        if let Some(left) = self.left_out.get_mut(kind.index()) {
+            left.has_room = has_room && !left.has_room;
         }
         if self.left_out(kind) > 0 {
             let spaces = self.spaces.iter().filter(|(_, space)| space.is_near());

@@ -3,7 +3,8 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 
 use super::super::cluster::Options;
-use super::super::testing::{pod, settle};
+use super::super::kind::Kind;
+use super::super::testing::{pod, service, settle};
 use super::*;
 
 #[test]
@@ -155,6 +156,38 @@ fn an_api_that_says_nothing_has_no_last_word() {
     assert!(last(&mirror) > 1_700_000_000);
 }
 
+/// Each once, with the kind, why, and what that means.
+#[test]
+fn an_api_that_is_away_and_back_is_told_of() {
+    let mirror = Mirror::new(Options::default());
+    let once = |said: &str, words: &[&str]| {
+        let is_told = words.iter().all(|word| said.contains(word));
+        assert!(is_told && said.lines().count() == 1, "{said}");
+    };
+    let away = |why: &str| logged(|| mirror.failed::<Pod>(Failure::Away, why));
+    let back = || logged(|| mirror.heard(Kind::Pod));
+    once(
+        &away("connection refused"),
+        &[
+            "ERROR",
+            "pods cannot be watched, nothing is known of them: connection refused",
+        ],
+    );
+    // Nobody wants to read it every half a minute, nor that it goes on well.
+    assert_eq!(away("connection refused"), "");
+    let back_again = ["INFO", "pods are watched again, after 0 s"];
+    once(&back(), &back_again);
+    assert_eq!(back(), "");
+    mirror.take(Event::<Pod>::Init);
+    mirror.take(Event::<Pod>::InitDone);
+    let stays = "pods cannot be watched, what was known stays: no route";
+    once(&away("no route"), &["ERROR", stays]);
+    // Another reason is news.
+    let said = logged(|| mirror.failed::<Pod>(Failure::Forbidden, "no"));
+    once(&said, &["ERROR", "does not let pods be listed and watched"]);
+    once(&back(), &back_again);
+}
+
 #[test]
 fn there_are_too_many_pods() {
     let mirror = Mirror::new(Options {
@@ -184,6 +217,9 @@ fn there_are_too_many_pods() {
         said.contains("ERROR") && said.contains("more than 2 pods"),
         "{said}"
     );
+    // What comes before the level is padded.
+    let (_, words) = said.split_once("the cluster").unwrap();
+    assert!(!words.contains("  "), "{said}");
     let said = logged(|| {
         mirror.take(Event::<Pod>::Init);
         mirror.take(Event::InitApply(read("a")));
@@ -230,6 +266,7 @@ async fn what_had_no_room_is_listed_when_there_is_some() {
     });
     let timing = Timing {
         again: Duration::ZERO,
+        needed: Duration::ZERO,
         ..Timing::default()
     };
     let watch = tokio::spawn(follow::<Pod>(client, Arc::clone(&mirror), timing));
@@ -264,12 +301,126 @@ async fn what_had_no_room_is_listed_when_there_is_some() {
     watch.abort();
 }
 
+/// While a list comes nobody knows yet which of the old are gone.
+#[test]
+fn that_a_list_replaces_is_not_too_many() {
+    let mirror = Mirror::new(Options {
+        most: 2,
+        ..Options::default()
+    });
+    let read = |name: &str| serde_json::from_value::<Pod>(pod(name, json!({}))).unwrap();
+    let list = |names: &[&str]| {
+        mirror.take(Event::<Pod>::Init);
+        for name in names {
+            mirror.take(Event::InitApply(read(name)));
+        }
+        mirror.take(Event::<Pod>::InitDone);
+    };
+    list(&["a", "b"]);
+    let said = logged(|| {
+        list(&["c", "d"]);
+        assert!(mirror.should_list_at_once(Kind::Pod));
+        list(&["c", "d"]);
+    });
+    assert_eq!(said, "");
+    assert!(!mirror.should_list_at_once(Kind::Pod));
+    assert_eq!(metric(&mirror, "kubernetes_left_out", None), 0);
+    // And a first list that is too long is.
+    let said = logged(|| list(&["c", "d", "e"]));
+    assert!(said.contains("more than 2 pods"), "{said}");
+}
+
+#[tokio::test]
+async fn what_had_no_room_beside_the_old_is_listed_at_once() {
+    let (mut api, client) = FakeApi::new().await;
+    let mirror = Mirror::new(Options {
+        most: 2,
+        ..Options::default()
+    });
+    let watch = tokio::spawn(follow::<Pod>(
+        client,
+        Arc::clone(&mirror),
+        Timing::default(),
+    ));
+    let talk = async {
+        api.asked().await;
+        api.list("5", json!([named("a", "1"), named("b", "2")]))
+            .await;
+        api.asked().await;
+        api.begin_watch().await;
+        let gone = json!({
+            "apiVersion": "v1", "kind": "Status", "status": "Failure",
+            "message": "too old", "reason": "Expired", "code": 410, "metadata": {},
+        });
+        api.event(json!({"type": "ERROR", "object": gone})).await;
+        // All are others, and before they are all there, so are the old ones.
+        let all = || json!([named("c", "8"), named("d", "8")]);
+        for version in ["9", "10"] {
+            let target = api.asked().await;
+            assert!(!target.contains("watch=true"), "{target}");
+            api.list(version, all()).await;
+        }
+        let target = api.asked().await;
+        assert!(target.contains("resourceVersion=10"), "{target}");
+    };
+    timeout(Duration::from_secs(20), talk).await.unwrap();
+    assert_eq!(metric(&mirror, "kubernetes_objects", None), 2);
+    assert_eq!(metric(&mirror, "kubernetes_left_out", None), 0);
+    watch.abort();
+}
+
+#[tokio::test]
+async fn what_is_needed_is_not_listed_all_the_time() {
+    let (mut api, client) = FakeApi::new().await;
+    let mirror = Mirror::new(Options {
+        node: Some("node-1".into()),
+        most: 1,
+        ..Options::default()
+    });
+    let timing = Timing {
+        needed: Duration::from_secs(2),
+        ..Timing::default()
+    };
+    let watch = tokio::spawn(follow::<Service>(client, Arc::clone(&mirror), timing));
+    let other = |version: &str| {
+        let mut other = service("other", json!([]));
+        other["metadata"]["namespace"] = json!("elsewhere");
+        other["metadata"]["resourceVersion"] = json!(version);
+        other
+    };
+    let talk = async {
+        let all = || json!([other("1"), service("web", json!([{"port": 80}]))]);
+        api.asked().await;
+        api.list("5", all()).await;
+        let listed = std::time::Instant::now();
+        api.asked().await;
+        api.begin_watch().await;
+        let own = serde_json::from_value::<Pod>(pod("web-1", json!({}))).unwrap();
+        mirror.take(Event::Apply(own));
+        assert!(mirror.should_list(Kind::Service, false));
+        api.event(json!({"type": "MODIFIED", "object": other("6")}))
+            .await;
+        let early = timeout(timing.needed / 4, api.asked()).await;
+        assert!(early.is_err(), "{early:?} {:?} later", listed.elapsed());
+        sleep(timing.needed).await;
+        api.event(json!({"type": "MODIFIED", "object": other("7")}))
+            .await;
+        let target = api.asked().await;
+        assert!(!target.contains("watch=true"), "{target}");
+        api.list("8", all()).await;
+        api.asked().await;
+    };
+    timeout(Duration::from_secs(20), talk).await.unwrap();
+    assert!(!mirror.should_list(Kind::Service, true));
+    watch.abort();
+}
+
 #[tokio::test]
 async fn a_watch_that_falls_silent_is_begun_again_where_it_was() {
     let (mut api, client) = FakeApi::new().await;
     let mirror = Mirror::new(Options::default());
     let timing = Timing {
-        silence: Duration::from_millis(300),
+        silence: Duration::from_millis(900),
         ..Timing::default()
     };
     let watch = tokio::spawn(follow::<Pod>(client, Arc::clone(&mirror), timing));

@@ -31,7 +31,7 @@ impl Node<'_> {
     /// Another agent, whose role hides policies: it says so, and as there may be
     /// some it traces nothing. The role is a better one at the end of it.
     pub(super) fn denied(&mut self) -> Result<Verdict> {
-        self.allow(&POLICIES[..1])?;
+        self.allow(&[])?;
         self.scene.apply(&json!({
             "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRoleBinding",
             "metadata": {"name": LESS},
@@ -49,8 +49,10 @@ impl Node<'_> {
             let shown = &self.status(ADMIN)?["kubernetes"];
             Ok(shown["synced"] == true)
         })?;
-        let why = self.failing("traffictraces", ADMIN)?;
-        ensure!(why.as_deref() == Some("forbidden"), "{why:?}");
+        for kind in POLICIES {
+            let why = self.failing(kind, ADMIN)?;
+            ensure!(why.as_deref() == Some("forbidden"), "{kind}: {why:?}");
+        }
         ensure!(self.failing("pods", ADMIN)?.is_none());
         for _ in 0..3 {
             self.traced(self.web.addr)?;
@@ -66,7 +68,8 @@ impl Node<'_> {
     /// minute.
     pub(super) fn granted(&mut self) -> Result<Verdict> {
         wait::until_true("policies to be allowed", LIMIT * 2, || {
-            Ok(self.failing("traffictraces", ADMIN)?.is_none())
+            let mut failing = POLICIES.map(|kind| self.failing(kind, ADMIN)).into_iter();
+            failing.try_fold(true, |are, why| Ok(are && why?.is_none()))
         })?;
         self.traced_by_denied()
     }

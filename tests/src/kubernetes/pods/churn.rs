@@ -40,7 +40,7 @@ const CASE: &str = "churn";
 /// Whose pods have an address in turn.
 const APPS: [&str; 2] = ["churn", "churned"];
 /// After which the agent names an address after whom the API says is there now.
-const TOLD: Duration = Duration::from_secs(2);
+const TOLD: Duration = Duration::from_secs(5);
 /// Every half a minute the kernel's maps are tidied; the rest is for a machine
 /// that has much to do.
 const FORGOTTEN: Duration = Duration::from_secs(75);

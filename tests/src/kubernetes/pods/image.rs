@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 
 use super::super::Cluster;
 use super::super::node::container;
+use super::manifest::{Mount, environment, mounts};
 use super::network::is_network;
 use super::place::{Class, Driver};
 use super::scene::Scene;
@@ -133,24 +134,19 @@ impl Start<'_> {
                 .iter()
                 .map(|name| format!("--cap-add=CAP_{name}")),
         );
-        let (config, account) = (self.config()?, self.account()?);
-        for (from, to) in [
-            (config.as_path(), "/etc/nodespan"),
-            (&account, "/var/run/secrets/kubernetes.io/serviceaccount"),
-            (Path::new("/sys/fs/cgroup"), "/sys/fs/cgroup"),
-            (Path::new("/sys/kernel/btf"), "/sys/kernel/btf"),
-        ] {
-            let from = from.display();
-            words.push(format!(
-                "--mount=type=bind,src={from},dst={to},options=rbind:ro"
-            ));
+        // A kubelet does this one unasked.
+        let account = "/var/run/secrets/kubernetes.io/serviceaccount";
+        let account = Mount::read_only(self.account()?, account);
+        let mounts = mounts(pod, |name| self.config(name))?;
+        for mount in mounts.iter().chain([&account]) {
+            words.push(mount.word());
         }
         let (host, port) = self.server()?;
-        for (name, value) in [
-            ("NODE_NAME", node),
-            ("KUBERNETES_SERVICE_HOST", &host),
-            ("KUBERNETES_SERVICE_PORT", &port),
-        ] {
+        let service = [
+            ("KUBERNETES_SERVICE_HOST".to_owned(), host),
+            ("KUBERNETES_SERVICE_PORT".to_owned(), port),
+        ];
+        for (name, value) in environment(of, node)?.into_iter().chain(service) {
             words.push(format!("--env={name}={value}"));
         }
         words.extend([root.display().to_string(), id.clone()]);
@@ -178,9 +174,9 @@ impl Start<'_> {
         })
     }
 
-    /// The ConfigMap's files.
-    fn config(&self) -> Result<PathBuf> {
-        let path = format!("/api/v1/namespaces/{INSTALLED}/configmaps/{INSTALLED}");
+    /// The files of a ConfigMap.
+    fn config(&self, name: &str) -> Result<PathBuf> {
+        let path = format!("/api/v1/namespaces/{INSTALLED}/configmaps/{name}");
         let map = self.scene.api.get(&path)?;
         let files = map["data"].as_object().context("no data")?;
         let dir = self.scene.runtime.dir().join("config");

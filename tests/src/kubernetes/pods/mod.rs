@@ -11,6 +11,7 @@ mod by_process;
 mod churn;
 mod hierarchies;
 mod image;
+mod manifest;
 mod maps;
 mod network;
 mod place;

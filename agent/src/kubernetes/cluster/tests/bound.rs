@@ -176,6 +176,35 @@ fn what_is_deleted_makes_room_that_a_list_fills() {
     assert_eq!(counts(&cluster, Kind::Pod), (3, 0));
 }
 
+/// While a list comes, what is known and about to go takes room.
+#[test]
+fn what_a_list_replaces_makes_room_for_another_at_once() {
+    let mut cluster = bounded(3);
+    let fars = |names: &[&str]| names.iter().map(|name| far(name)).collect::<Vec<_>>();
+    list::<Pod>(&mut cluster, &fars(&["a", "b", "c"]));
+    assert!(!cluster.should_list_at_once(Kind::Pod));
+    list::<Pod>(&mut cluster, &fars(&["d", "e"]));
+    assert_eq!(counts(&cluster, Kind::Pod), (0, 2));
+    assert!(cluster.should_list_at_once(Kind::Pod));
+    list::<Pod>(&mut cluster, &fars(&["d", "e"]));
+    assert_eq!(counts(&cluster, Kind::Pod), (2, 0));
+    assert!(!cluster.should_list_at_once(Kind::Pod));
+    // Once: where there are others again meanwhile, the next one can wait.
+    for (others, is_first) in [(&["x"][..], true), (&["x", "y", "z"], false)] {
+        for other in others {
+            apply(&mut cluster, far(other));
+        }
+        list::<Pod>(&mut cluster, &fars(&["f", "g", "h"]));
+        assert_eq!(counts(&cluster, Kind::Pod), (0, 3));
+        assert_eq!(cluster.should_list_at_once(Kind::Pod), is_first);
+        assert!(cluster.should_list(Kind::Pod, true));
+    }
+    // Nor is it for what has no room anyway.
+    let mut cluster = bounded(3);
+    list::<Pod>(&mut cluster, &fars(&["a", "b", "c", "d"]));
+    assert!(!cluster.should_list_at_once(Kind::Pod));
+}
+
 /// It is worth a list if a tenth is free, or room for all.
 #[test]
 fn a_little_room_is_not_worth_a_list() {
