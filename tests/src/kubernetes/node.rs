@@ -3,6 +3,7 @@
 //! makes them; what a kubelet says of them, the test says.
 
 mod denied;
+mod kinds;
 
 use std::fs;
 use std::io::ErrorKind;
@@ -66,6 +67,7 @@ pub fn run(report: &mut Report, nodespan: &Path, cluster: &Cluster, places: &Pla
     report.check("node/tags", || node.tags());
     report.check("node/first-request", || node.first_request());
     report.check("node/policy", || node.policy());
+    report.check("node/kinds", || node.kinds());
     report.note("another agent, which may see less");
     report.check("node/denied", || node.denied());
     report.note("the API goes away");
