@@ -104,7 +104,10 @@ fn start(nodespan: &Path, name: &str, kubeconfig: &Path, admin: &str, out: &Path
     );
     fs::write(&config, text)?;
     let arguments = [Path::new("--kubernetes"), Path::new("--config"), &config];
-    Agent::start(nodespan, name, arguments, out)
+    let mut agent = Agent::start(nodespan, name, arguments, out)?;
+    // Its metrics can be read from then on.
+    agent.wait_stderr("tracing")?;
+    Ok(agent)
 }
 
 struct Node<'a> {

@@ -43,8 +43,7 @@ impl Node<'_> {
         let account = self.scene.cluster.account(out, NAMESPACE, "default")?;
         let (relay, kubeconfig) = Relay::start(&account, out, "denied")?;
         let agent = start(self.nodespan, "node-denied", &kubeconfig, ADMIN, out)?;
-        let Denied { agent, .. } = self.denied.insert(Denied { agent, relay });
-        agent.wait_stderr("tracing")?;
+        self.denied = Some(Denied { agent, relay });
         wait::until_true("what is allowed to be listed", LIMIT, || {
             let shown = &self.status(ADMIN)?["kubernetes"];
             Ok(shown["synced"] == true)
