@@ -36,7 +36,7 @@ pub(crate) struct Pieces {
 const BACK: u32 = 4;
 
 /// Pieces that a call has at most (include/uapi/linux/uio.h).
-const UIO_MAXIOV: u32 = 1024;
+pub(crate) const UIO_MAXIOV: u32 = 1024;
 
 impl Pieces {
     /// No byte can be read.

@@ -6,7 +6,7 @@
 
 use agent_ebpf::{CHUNK, Counter, MAX_CHUNKS, PEEK_HEAD, PEEK_TAIL, RawRecord};
 
-use crate::buffer::IoVec;
+use crate::buffer::{IoVec, UIO_MAXIOV};
 use crate::call::count;
 use crate::emit::HEAD_LIMIT;
 use crate::maps::{LOCAL, SCRATCH, Scratch};
@@ -18,7 +18,7 @@ const WHOLE: u32 = MAX_CHUNKS * CHUNK as u32;
 /// Steps of putting chunks together: two for each piece, of which there are
 /// `UIO_MAXIOV` at most, and two for each chunk of the longest head: it is sent,
 /// and a piece may go on behind it.
-const STEPS: u32 = 2 * 1024 + 2 * (HEAD_LIMIT / CHUNK as u32);
+const STEPS: u32 = 2 * UIO_MAXIOV + 2 * (HEAD_LIMIT / CHUNK as u32);
 
 /// Sends everything up to `Work::limit`, chunk by chunk, or until the head has
 /// ended and enough is sent.
