@@ -205,15 +205,16 @@ impl Directory {
     /// Service of an endpoint that is no pod, else a node.
     #[must_use]
     pub fn name(&self, at: SocketAddr) -> Option<Arc<str>> {
-        let service = |port: &Arc<ServicePort>| Arc::clone(&port.service);
-        let name = match (self.service(at), self.peer(at.ip())) {
-            (Some(port), _) => service(port),
+        let peer = self.peer(at.ip());
+        let service = match peer {
+            Some(Peer::Pod(_)) => self.service(at),
+            _ => self.service(at).or_else(|| self.endpoint(at)),
+        };
+        let name = match (service, peer) {
+            (Some(port), _) => Arc::clone(&port.service),
             (None, Some(Peer::Pod(pod))) => pod.service(),
-            (None, peer) => match (self.endpoint(at), peer) {
-                (Some(port), _) => service(port),
-                (None, Some(Peer::Node(name))) => Arc::clone(name),
-                (None, _) => return None,
-            },
+            (None, Some(Peer::Node(name))) => Arc::clone(name),
+            (None, None) => return None,
         };
         (!name.is_empty()).then_some(name)
     }
