@@ -138,32 +138,27 @@ pub(crate) fn slice(service: &str, pods: &[&str]) -> Value {
             "targetRef": {"kind": "Pod", "name": name, "uid": format!("uid-{name}")},
         })
     });
-    json!({
-        "apiVersion": "discovery.k8s.io/v1",
-        "kind": "EndpointSlice",
-        "metadata": {
-            "name": format!("{service}-x"),
-            "namespace": "demo",
-            "labels": {"kubernetes.io/service-name": service},
-        },
-        "addressType": "IPv4",
-        "endpoints": endpoints.collect::<Vec<_>>(),
-        "ports": [],
-    })
+    let endpoints = endpoints.collect::<Vec<_>>().into();
+    endpoint_slice(service, "x", endpoints, json!([]))
 }
 
 /// A slice of a Service of namespace `demo`, with addresses that are no pods'.
 pub(crate) fn outside(service: &str, ips: &[&str], ports: Value) -> Value {
+    let endpoints = json!([{"addresses": ips, "conditions": {"ready": true}}]);
+    endpoint_slice(service, "y", endpoints, ports)
+}
+
+fn endpoint_slice(service: &str, suffix: &str, endpoints: Value, ports: Value) -> Value {
     json!({
         "apiVersion": "discovery.k8s.io/v1",
         "kind": "EndpointSlice",
         "metadata": {
-            "name": format!("{service}-y"),
+            "name": format!("{service}-{suffix}"),
             "namespace": "demo",
             "labels": {"kubernetes.io/service-name": service},
         },
         "addressType": "IPv4",
-        "endpoints": [{"addresses": ips, "conditions": {"ready": true}}],
+        "endpoints": endpoints,
         "ports": ports,
     })
 }
