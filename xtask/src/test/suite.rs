@@ -80,79 +80,59 @@ pub(super) struct Other {
     pub(super) arguments: &'static [&'static str],
 }
 
+/// What most suites are like.
+const SUITE: Suite = Suite {
+    package: "nodespan-tests",
+    binary: "",
+    place: Place::Host,
+    second_zipkin: false,
+    kubernetes: false,
+    containers: false,
+    longest: None,
+    arguments: &[],
+    others: &[],
+};
+
 /// All suites; those that the workspace does not have are left out.
 pub(super) const SUITES: &[Suite] = &[
     Suite {
-        package: "nodespan-tests",
         binary: "host-suite",
         place: Place::Host,
-        second_zipkin: false,
-        kubernetes: false,
-        containers: false,
-        longest: None,
-        arguments: &[],
-        others: &[],
+        ..SUITE
     },
     Suite {
-        package: "nodespan-tests",
         binary: "kubernetes-suite",
         place: Place::Host,
-        second_zipkin: false,
         kubernetes: true,
-        containers: false,
-        longest: None,
-        arguments: &[],
-        others: &[],
+        ..SUITE
     },
     Suite {
-        package: "nodespan-tests",
         binary: "guest-suite",
         place: Place::Guest,
-        second_zipkin: false,
-        kubernetes: false,
-        containers: false,
-        longest: None,
-        arguments: &[],
-        others: &[],
+        ..SUITE
     },
     Suite {
-        package: "nodespan-tests",
         binary: "policy-suite",
         place: Place::OneGuest(Kernel::V6_12),
         second_zipkin: true,
-        kubernetes: false,
-        containers: false,
-        longest: None,
         arguments: &["--except", "reload/"],
-        others: &[],
+        ..SUITE
     },
     Suite {
-        package: "nodespan-tests",
         binary: "policy-suite",
         place: Place::Counted(Kernel::V6_12),
-        second_zipkin: false,
-        kubernetes: false,
-        containers: false,
-        longest: None,
         arguments: &["--only", "reload/"],
-        others: &[],
+        ..SUITE
     },
     Suite {
-        package: "nodespan-tests",
         binary: "node-suite",
         place: Place::OneGuest(Kernel::V6_12),
-        second_zipkin: false,
         kubernetes: true,
-        containers: false,
-        longest: None,
-        arguments: &[],
-        others: &[],
+        ..SUITE
     },
     Suite {
-        package: "nodespan-tests",
         binary: "pods-suite",
         place: Place::Guest,
-        second_zipkin: false,
         kubernetes: true,
         containers: true,
         longest: Some(Kernel::V6_12),
@@ -162,6 +142,7 @@ pub(super) const SUITES: &[Suite] = &[
             kernels: &V1,
             arguments: &["--only", "pods/v1/", "--only", "pods/hybrid/"],
         }],
+        ..SUITE
     },
 ];
 
