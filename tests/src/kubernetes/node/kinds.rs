@@ -29,14 +29,29 @@ const SPARE: &str = "spare";
 impl Node<'_> {
     /// One of each kind comes, changes and goes.
     pub(super) fn kinds(&self) -> Result<Verdict> {
-        let before = each(objects)?;
+        // What the agent shows is up to a second old, so it is not asked for this.
+        let before = self.listed()?;
         let known = |more: u64| -> Result<bool> {
             Ok(each(objects)?
                 .into_iter()
                 .eq(before.iter().map(|n| n + more)))
         };
+        // Which kind it is that a check has waited for in vain.
+        let shown = || -> Result<String> {
+            let (now, told) = (each(objects)?, each(told)?);
+            let kinds = &self.status(ADMIN)?["kubernetes"]["kinds"];
+            Ok(format!(
+                "of {KINDS:?} the API had {before:?}, {now:?} are known now, told of at {told:?}: \
+                 {kinds}"
+            ))
+        };
+        let reached = |what: &str, more: u64| {
+            wait::until_true(what, LIMIT, || known(more))
+                .or_else(|error| Err(error.context(shown()?)))
+        };
+        reached("what the API has", 0)?;
         self.put("one")?;
-        wait::until_true("one more of each kind", LIMIT, || known(1))?;
+        reached("one more of each kind", 1)?;
 
         // Times are whole seconds.
         sleep(Duration::from_millis(1100));
@@ -66,12 +81,28 @@ impl Node<'_> {
         let empty = empty.to_str().context("a folder of an odd name")?;
         let words = ["replace", "--raw", &place, "-f", empty];
         self.scene.cluster.run(&words)?;
-        wait::until_true("none more of any kind", LIMIT, || known(0))?;
+        reached("none more of any kind", 0)?;
         for kind in KINDS {
             let why = self.failing(kind, ADMIN)?;
             ensure!(why.is_none(), "{kind}: {why:?}");
         }
         Ok(Verdict::Passed)
+    }
+
+    /// How many of each kind the API has.
+    fn listed(&self) -> Result<Vec<u64>> {
+        let all = self.scene.cluster.get(&[&KINDS.join(","), "-A"])?;
+        let items = all["items"].as_array().context("no list")?;
+        let of = |plural: &str| {
+            let kinds = items.iter().filter_map(|item| item["kind"].as_str());
+            // `Mesh`, `meshes`
+            let same = |kind: &&str| {
+                let kind = kind.to_lowercase();
+                [format!("{kind}s"), format!("{kind}es")].contains(&plural.to_owned())
+            };
+            Ok(kinds.filter(same).count() as u64)
+        };
+        each(of)
     }
 
     /// Creates one of each kind, or changes them by this label.
