@@ -32,7 +32,7 @@ const PRODUCTS: &[usize] = &[1, 3, 4];
 /// For the stages to take what they are told.
 const TOLD: Duration = Duration::from_millis(500);
 /// For a server to store what it has taken.
-const STORED: Duration = Duration::from_secs(30);
+const STORED: Duration = Duration::from_secs(60);
 
 /// One way out of the agent into a server.
 #[derive(Debug)]

@@ -180,7 +180,7 @@ fn many(client: &mut Client, tag: &str, times: usize) -> Result<()> {
 fn settle(nodespan: &Path, place: &str) -> Result<u64> {
     let mut why = anyhow::anyhow!("it changes");
     let mut before = None;
-    let settled = wait::until("the ledger", Duration::from_secs(30), || {
+    let settled = wait::until("the ledger", Duration::from_secs(90), || {
         std::thread::sleep(Duration::from_millis(1400));
         let ledger: Value = status(nodespan)?["ledger"].take();
         if let Err(error) = adds_up(&ledger) {

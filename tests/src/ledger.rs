@@ -40,7 +40,7 @@ pub fn at(status: &Value, place: &str) -> Result<u64> {
 /// With the account that does not add up.
 pub fn balances(nodespan: &Path) -> Result<Verdict> {
     let mut why = String::new();
-    let balanced = wait::until_true("the ledger to balance", Duration::from_secs(15), || {
+    let balanced = wait::until_true("the ledger to balance", Duration::from_secs(60), || {
         let status = status(nodespan)?;
         why = imbalance(&status["ledger"])
             .err()
@@ -191,7 +191,7 @@ struct Moved {
 /// crossed the ring.
 fn crossed(nodespan: &Path, before: Moved, expected: u64) -> Result<u64> {
     let mut last = before;
-    let counted = wait::until_true("the agent to count", Duration::from_secs(10), || {
+    let counted = wait::until_true("the agent to count", Duration::from_secs(60), || {
         last = bytes(nodespan)?;
         Ok(last.moved - before.moved >= expected)
     });

@@ -23,7 +23,7 @@ pub const DNAT6: &str = "[fd96::10]:80";
 /// The second pod, by masquerading.
 pub const SNAT: &str = "10.77.2.3:8080";
 
-const LIMIT: Duration = Duration::from_secs(30);
+const LIMIT: Duration = Duration::from_secs(60);
 const FORWARD: [&str; 2] = [
     "/proc/sys/net/ipv4/ip_forward",
     "/proc/sys/net/ipv6/conf/all/forwarding",

@@ -165,7 +165,7 @@ fn curl(cgroup: &Cgroup, options: &[&str], base: &str, requests: u32) -> Result<
 /// Each connection is counted once at each end, for its workload.
 fn counted(nodespan: &Path) -> Result<Verdict> {
     let mut told = Value::Null;
-    let all = wait::until_true("the counts", Duration::from_secs(10), || {
+    let all = wait::until_true("the counts", Duration::from_secs(60), || {
         told = status(nodespan)?["ledger"]["opaque"].take();
         let enough = |workload: &str, (protocol, count): (&str, u64)| {
             told[workload][protocol].as_u64() >= Some(count)

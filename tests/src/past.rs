@@ -86,7 +86,7 @@ fn gone(nodespan: &Path, places: &Places, path: &str, reason: &str) -> Result<Ve
     let expected: u64 = said.parse().with_context(|| format!("it said {said:?}"))?;
     let mut counted = 0;
     // The kernel's counts come into the ledger once a second.
-    wait::until_true("the count", Duration::from_secs(10), || {
+    wait::until_true("the count", Duration::from_secs(60), || {
         counted = count()? - before;
         Ok(counted >= expected)
     })

@@ -85,7 +85,7 @@ impl Cases {
             }))
         };
         // Whichever is missing then says so itself.
-        let _ = wait::until_true("the logs", Duration::from_secs(20), logged);
+        let _ = wait::until_true("the logs", Duration::from_secs(60), logged);
     }
 
     /// Reports on every case; without spans, on the traffic alone.

@@ -365,7 +365,7 @@ fn post_callers(zipkin: &Zipkin, calls: &[Call], kind: Option<Kind>) -> Result<(
 fn trace_with_request_id(zipkin: &Zipkin, request_id: &str) -> Result<Vec<Span>> {
     let mut last = Vec::new();
     // Zipkin stores what it has accepted a little later.
-    let _ = crate::wait::until_true("the trace", Duration::from_secs(10), || {
+    let _ = crate::wait::until_true("the trace", Duration::from_secs(60), || {
         last = zipkin.traces_with("guid:x-request-id", request_id)?;
         Ok(last.iter().map(Vec::len).sum::<usize>() >= 6)
     });

@@ -78,7 +78,7 @@ fn talk(nodespan: &Path, places: &Places) -> Result<Verdict> {
                 let said = agent.said();
                 Ok(said.contains("tcp_sendmsg returned") && said.contains("tcp_recvmsg returned"))
             };
-            wait::until_true("a message", Duration::from_secs(10), heard)?;
+            wait::until_true("a message", Duration::from_secs(60), heard)?;
         }
         agent.stop()?;
         let silent = !agent.said().contains("tcp_sendmsg returned");

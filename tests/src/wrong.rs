@@ -252,7 +252,7 @@ fn dead_zipkin(nodespan: &Path, dir: &Path) -> Result<Verdict> {
     for n in 0..50 {
         client.exchange("GET", &format!("/small/dead/{n}"), "")?;
     }
-    wait::until_true("an attempt to be counted", Duration::from_secs(20), || {
+    wait::until_true("an attempt to be counted", Duration::from_secs(60), || {
         let status = status(nodespan)?;
         let backends = status.pointer("/ledger/backends").and_then(Value::as_array);
         Ok(backends

@@ -152,7 +152,7 @@ impl Zipkin {
     /// If an answer is not understood.
     pub fn trace_of(&self, id: &str, count: usize) -> Result<Vec<Span>> {
         let mut last = Vec::new();
-        let whole = wait::until_true("the trace", Duration::from_secs(15), || {
+        let whole = wait::until_true("the trace", Duration::from_secs(60), || {
             last = self.trace(id)?;
             Ok(last.len() >= count)
         });

@@ -35,7 +35,7 @@ const ANSWER: &str = "sampling of";
 const STEP: Duration = Duration::from_millis(100);
 
 /// For the first answer, which is asked for at once.
-const FIRST: Duration = Duration::from_secs(20);
+const FIRST: Duration = Duration::from_secs(60);
 
 /// For the second, which is asked for a minute later.
 const SECOND: Duration = Duration::from_secs(90);
@@ -44,7 +44,7 @@ const SECOND: Duration = Duration::from_secs(90);
 const STEADY: usize = 20;
 
 /// For spans that were sent to be stored.
-const STORED: Duration = Duration::from_secs(15);
+const STORED: Duration = Duration::from_secs(60);
 
 /// Jaeger says 0 of the service, then 1: after the first answer nothing is
 /// printed or stored, after the second everything.

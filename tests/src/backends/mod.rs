@@ -140,7 +140,7 @@ fn rows(report: &mut Report, nodespan: &Path, servers: &Servers, out: &Path) {
 }
 
 /// For a server to store what it has taken.
-const STORED: Duration = Duration::from_secs(15);
+const STORED: Duration = Duration::from_secs(60);
 
 /// One row of the table, once.
 struct Run<'a> {

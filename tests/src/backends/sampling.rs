@@ -23,7 +23,7 @@ const TRACES: usize = 4000;
 
 /// For a changed file to be read by Jaeger (once a second), asked for by us,
 /// and applied.
-const EFFECT: Duration = Duration::from_secs(20);
+const EFFECT: Duration = Duration::from_secs(60);
 
 /// One service's sampler asks Jaeger, whose file of strategies changes: each
 /// change takes effect, in order.
@@ -58,10 +58,13 @@ pub fn follows_the_file(jaeger: &Jaeger) -> Result<Verdict> {
     // The balance is brought up to date when it is used up: that comes first.
     let first = asks.taken(&service, "GET a", 100);
     std::thread::sleep(Duration::from_secs(2));
+    let began = Instant::now();
     let then = asks.taken(&service, "GET a", 100);
+    // What came meanwhile, if somebody else had the processor.
+    let more = (began.elapsed().as_secs_f64() * 7.0).ceil() as usize;
     ensure!(
-        first <= 14 && then == 7,
-        "{first} of 100 at once, and {then} two seconds later, not 7"
+        first <= 14 && (7..=7 + more).contains(&then),
+        "{first} of 100 at once, and {then} two seconds later, not 7 and up to {more}"
     );
 
     let by_operation = json!({

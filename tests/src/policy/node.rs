@@ -27,7 +27,7 @@ const ADMIN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9903)
 
 /// For an agent that is told something by a file: it looks five times a
 /// second, and this machine may be slow.
-pub(crate) const SOON: Duration = Duration::from_secs(20);
+pub(crate) const SOON: Duration = Duration::from_secs(60);
 
 impl Node {
     /// Starts one and waits until it traces. `hosts` is what it sees as
