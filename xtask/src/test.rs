@@ -27,9 +27,11 @@ mod packed;
 mod suite;
 mod systemd;
 mod tally;
+mod times;
 
 use suite::{Place, SUITES, Site, Suite};
 use tally::Tally;
+use times::Times;
 
 /// Run every test, with its set-up; the last line is the count.
 #[derive(Args, Debug)]
@@ -53,25 +55,29 @@ impl Test {
     pub(crate) fn run(&self) -> Result<i32> {
         let workspace = Workspace::load()?;
         warn_of_a_full_disk(&workspace);
-        let mut tally = Tally::default();
+        let (mut tally, mut times) = (Tally::default(), Times::begin());
         if !self.suites_only {
             bring_components()?;
             lint(&workspace, &mut tally);
+            times.end("lint");
             unit_tests(&workspace, &mut tally)?;
+            times.end("unit tests");
         }
         if !self.fast
-            && let Err(error) = self.slow(&workspace, &mut tally)
+            && let Err(error) = self.slow(&workspace, &mut tally, &mut times)
         {
             tally.fail("suites", &format!("{error:#}"));
         }
+        println!("{}", times.line());
         tally.print_failures();
         println!("{}", tally.summary());
         Ok(i32::from(!tally.is_clean()))
     }
 
     /// What needs the BPF toolchain, guests and real servers.
-    fn slow(&self, workspace: &Workspace, tally: &mut Tally) -> Result<()> {
+    fn slow(&self, workspace: &Workspace, tally: &mut Tally, times: &mut Times) -> Result<()> {
         setup::ensure(&Part::all())?;
+        times.end("setup");
         if !self.suites_only {
             tally.check("kernel programs without warnings", || {
                 build::check_kernel_programs(workspace)
@@ -80,12 +86,14 @@ impl Test {
         let objects = build::kernel_objects(workspace)?;
         let agent = build::binary(workspace, "nodespan", "nodespan", true, Some(&objects))?;
         tally.pass("build --release");
+        times.end("agent");
         tally.check("systemd-analyze of the unit", || {
             systemd::check(workspace, &agent)
         });
 
         if !self.suites_only {
             tally.check("cargo xtask demo", demonstrate);
+            times.end("demo");
         }
 
         let suites: Vec<&Suite> = SUITES
@@ -113,6 +121,7 @@ impl Test {
         {
             build::binaries(workspace, package, &objects)?;
         }
+        times.end("suites' programs");
         thread::scope(|scope| {
             // It takes minutes, and what runs on this machine mostly waits.
             let mut image =
@@ -148,13 +157,19 @@ impl Test {
             let mut alone = Vec::new();
             for suite in suites {
                 match &suite.place {
-                    Place::Host => suite::on_host(suite, &site(suite)?, tally)?,
+                    Place::Host => {
+                        suite::on_host(suite, &site(suite)?, tally)?;
+                        times.end(suite.binary);
+                    }
                     Place::Guest => {
                         let site = site(suite)?;
+                        times.end("servers and image");
                         if let Some(rootfs) = &site.image {
                             check_release(workspace, rootfs, tally);
+                            times.end("release");
                         }
                         suite::in_guests(&[(suite, site, kernels)], tally);
+                        times.end(suite.binary);
                     }
                     Place::OneGuest(kernel) | Place::Counted(kernel) => {
                         alone.push((suite, std::slice::from_ref(kernel)));
@@ -165,7 +180,9 @@ impl Test {
                 .into_iter()
                 .map(|(suite, kernel)| Ok((suite, site(suite)?, kernel)))
                 .collect::<Result<Vec<_>>>()?;
+            times.end("servers and image");
             suite::in_guests(&alone, tally);
+            times.end("suites in one guest");
             Ok(())
         })
     }
