@@ -1,9 +1,9 @@
 //! End-to-end tests of nodespan: real servers, real clients, real kernels.
 //!
-//! Two programs use this library. `guest-suite` runs as root on a kernel that
+//! A program, `suites`, uses this library. `suites guest` runs as root on a kernel that
 //! can run the probes (in a guest that `cargo xtask vm` starts): it starts
 //! servers and the agent, drives clients, and compares the agent's spans with
-//! the servers' own access logs. `host-suite` needs neither root nor probes.
+//! the servers' own access logs. `suites host` needs neither root nor probes.
 //!
 //! Every request of every case has a path of its own, `/VERB/CASE/N`: VERB says
 //! what the server does, CASE is the tag by which lines and spans are found

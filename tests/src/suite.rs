@@ -24,12 +24,12 @@ pub struct Arguments {
 }
 
 impl Arguments {
-    /// Those of this process.
+    /// From the words behind the suite's name.
     ///
     /// # Errors
     /// They are others than a suite has, or the folder cannot be made.
-    pub fn of_process() -> Result<Self> {
-        let arguments = Self::parse(std::env::args().skip(1))?;
+    pub fn of(words: &[String]) -> Result<Self> {
+        let arguments = Self::parse(words.iter().cloned())?;
         std::fs::create_dir_all(&arguments.out)
             .with_context(|| format!("making {}", arguments.out.display()))?;
         Ok(arguments)

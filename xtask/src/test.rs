@@ -2,7 +2,6 @@
 //! much of it does.
 
 use std::{
-    collections::BTreeSet,
     fs,
     io::{BufRead, BufReader, Write},
     path::Path,
@@ -96,32 +95,19 @@ impl Test {
             times.end("demo");
         }
 
-        let suites: Vec<&Suite> = SUITES
-            .iter()
-            .filter(|s| workspace.has_binary(s.package, s.binary))
-            .collect();
-        if suites.is_empty() {
-            return Ok(());
-        }
         let out = workspace.target.join("suites");
         fs::create_dir_all(&out)?;
         let zipkin = sh::step("starting Zipkin", || Zipkin::start(0, Some(&out)))?;
         let jaeger = sh::step("starting Jaeger", || Jaeger::start(workspace, &out))?;
         let kernels: &[Kernel] = &self.kernel.0;
-        let suites = suites.into_iter().filter(|suite| match suite.place {
+        let suites = SUITES.iter().filter(|suite| match suite.place {
             Place::OneGuest(kernel) | Place::Counted(kernel) => kernels.contains(&kernel),
             Place::Host | Place::Guest => true,
         });
         let suites: Vec<&Suite> = suites.collect();
         let needs_image = suites.iter().any(|suite| suite.containers);
-        for package in suites
-            .iter()
-            .map(|suite| suite.package)
-            .collect::<BTreeSet<_>>()
-        {
-            build::binaries(workspace, package, &objects)?;
-        }
-        times.end("suites' programs");
+        build::binaries(workspace, suite::PACKAGE, &objects)?;
+        times.end("suites' program");
         thread::scope(|scope| {
             // It takes minutes, and what runs on this machine mostly waits.
             let mut image =
@@ -132,7 +118,7 @@ impl Test {
                     sh::step("starting another Zipkin", start)
                 };
                 let second_zipkin = suite.second_zipkin.then(second_zipkin);
-                let kubernetes = || Kubernetes::start(&out.join(suite.binary).join("kubernetes"));
+                let kubernetes = || Kubernetes::start(&out.join(suite.name).join("kubernetes"));
                 let kubernetes = suite
                     .kubernetes
                     .then(|| sh::step("starting Kubernetes", kubernetes));
@@ -143,7 +129,7 @@ impl Test {
                 };
                 let image = suite.containers.then(made);
                 Ok(Site {
-                    binary: workspace.target.join("release").join(suite.binary),
+                    program: workspace.target.join("release").join(suite::PROGRAM),
                     agent: agent.clone(),
                     zipkin: &zipkin,
                     jaeger: &jaeger,
@@ -159,7 +145,7 @@ impl Test {
                 match &suite.place {
                     Place::Host => {
                         suite::on_host(suite, &site(suite)?, tally)?;
-                        times.end(suite.binary);
+                        times.end(suite.name);
                     }
                     Place::Guest => {
                         let site = site(suite)?;
@@ -169,7 +155,7 @@ impl Test {
                             times.end("release");
                         }
                         suite::in_guests(&[(suite, site, kernels)], tally);
-                        times.end(suite.binary);
+                        times.end(suite.name);
                     }
                     Place::OneGuest(kernel) | Place::Counted(kernel) => {
                         alone.push((suite, std::slice::from_ref(kernel)));

@@ -1,5 +1,5 @@
-//! What is shown with a real API server (`kubernetes-suite`, `node-suite` and
-//! `pods-suite`).
+//! What is shown with a real API server (`suites kubernetes`, `suites node` and
+//! `suites pods`).
 
 mod cluster;
 mod crds;

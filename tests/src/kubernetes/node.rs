@@ -1,5 +1,5 @@
 //! The whole agent on a node of a cluster whose API runs elsewhere
-//! (`node-suite`, in a guest). Pods are processes in cgroups as a kubelet
+//! (`suites node`, in a guest). Pods are processes in cgroups as a kubelet
 //! makes them; what a kubelet says of them, the test says.
 
 mod denied;

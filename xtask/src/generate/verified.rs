@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 
 use crate::{build, kernel::Kernel, scratch::ScratchDir, vm::Guest, workspace::Workspace};
 
-/// Writes tests/data/verified-instructions.json anew; `guest-suite` compares
+/// Writes tests/data/verified-instructions.json anew; `suites guest` compares
 /// with it (`tests/src/verified.rs`).
 ///
 /// # Errors

@@ -39,8 +39,9 @@ pub(super) enum Place {
     Counted(Kernel),
 }
 
-/// A program that prints `ok NAME`, `not ok NAME: why` or `skip NAME: why`
-/// for each of its checks. It gets `--out DIR`, in a guest also `--kernel K`,
+/// One of those that the program `suites` of the package `nodespan-tests` has. It
+/// prints `ok NAME`, `not ok NAME: why` or `skip NAME: why` for each of its checks.
+/// It gets `--out DIR`, in a guest also `--kernel K`,
 /// and in its environment `NODESPAN_BIN`, `NODESPAN_ENVOY`, and the servers for
 /// all suites of a run: `NODESPAN_ZIPKIN` (a URL) and `NODESPAN_JAEGER`
 /// ([`Jaeger::places`]). On this machine it also gets `NODESPAN_ZIPKIN_JAR`, to
@@ -52,8 +53,8 @@ pub(super) enum Place {
 /// `NODESPAN_IMAGE`, the agent's image as `cargo xtask dist` makes it.
 #[derive(Debug)]
 pub(super) struct Suite {
-    pub(super) package: &'static str,
-    pub(super) binary: &'static str,
+    /// What it is called.
+    pub(super) name: &'static str,
     pub(super) place: Place,
     /// Whether it wants a Zipkin that no other suite sends to.
     pub(super) second_zipkin: bool,
@@ -82,8 +83,7 @@ pub(super) struct Other {
 
 /// What most suites are like.
 const SUITE: Suite = Suite {
-    package: "nodespan-tests",
-    binary: "",
+    name: "",
     place: Place::Host,
     second_zipkin: false,
     kubernetes: false,
@@ -93,45 +93,49 @@ const SUITE: Suite = Suite {
     others: &[],
 };
 
-/// All suites; those that the workspace does not have are left out.
+/// The package of the suites, and their program.
+pub(super) const PACKAGE: &str = "nodespan-tests";
+pub(super) const PROGRAM: &str = "suites";
+
+/// All suites.
 pub(super) const SUITES: &[Suite] = &[
     Suite {
-        binary: "host-suite",
+        name: "host",
         place: Place::Host,
         ..SUITE
     },
     Suite {
-        binary: "kubernetes-suite",
+        name: "kubernetes",
         place: Place::Host,
         kubernetes: true,
         ..SUITE
     },
     Suite {
-        binary: "guest-suite",
+        name: "guest",
         place: Place::Guest,
         ..SUITE
     },
     Suite {
-        binary: "policy-suite",
+        name: "policy",
         place: Place::OneGuest(Kernel::V6_12),
         second_zipkin: true,
         arguments: &["--except", "reload/"],
         ..SUITE
     },
     Suite {
-        binary: "policy-suite",
+        name: "policy",
         place: Place::Counted(Kernel::V6_12),
         arguments: &["--only", "reload/"],
         ..SUITE
     },
     Suite {
-        binary: "node-suite",
+        name: "node",
         place: Place::OneGuest(Kernel::V6_12),
         kubernetes: true,
         ..SUITE
     },
     Suite {
-        binary: "pods-suite",
+        name: "pods",
         place: Place::Guest,
         kubernetes: true,
         containers: true,
@@ -158,7 +162,7 @@ const TIMEOUT: Duration = Duration::from_secs(40 * 60);
 /// What a suite is run with.
 #[derive(Debug)]
 pub(super) struct Site<'a> {
-    pub(super) binary: PathBuf,
+    pub(super) program: PathBuf,
     pub(super) agent: PathBuf,
     pub(super) zipkin: &'a Zipkin,
     pub(super) jaeger: &'a Jaeger,
@@ -176,13 +180,13 @@ pub(super) struct Site<'a> {
 /// # Errors
 /// If it cannot be started.
 pub(super) fn on_host(suite: &Suite, site: &Site<'_>, tally: &mut Tally) -> Result<()> {
-    let mut run = Run::new(suite.binary, "host");
+    let mut run = Run::new(suite.name, "host");
     let out = run.out_dir(site)?;
     let mut command = Command::new("timeout");
     command
         .args(["--kill-after=10", &TIMEOUT.as_secs().to_string()])
-        .arg(&site.binary)
-        .arg("--out")
+        .arg(&site.program)
+        .args([suite.name, "--out"])
         .arg(out)
         .args(suite.arguments)
         .env("NODESPAN_BIN", &site.agent)
@@ -239,7 +243,7 @@ pub(super) fn in_guests(suites: &[(&Suite, Site<'_>, &[Kernel])], tally: &mut Ta
         }
         let columns: Vec<&str> = kernels.iter().map(|kernel| kernel.name()).collect();
         let matrix = matrix.render(&columns);
-        println!("\n{} on real kernels\n{matrix}", suite.binary);
+        println!("\nsuite {} on real kernels\n{matrix}", suite.name);
     }
 }
 
@@ -263,7 +267,7 @@ fn in_guest(suite: &Suite, site: &Site<'_>, kernel: Kernel, other: Option<&Other
         _ => kernel.name().to_owned(),
     };
     let arguments = other.map_or(suite.arguments, |other| other.arguments);
-    let run = Arc::new(Mutex::new(Run::new(suite.binary, &place)));
+    let run = Arc::new(Mutex::new(Run::new(suite.name, &place)));
     let result = attend(suite, site, kernel, arguments, &run);
     let mut run = lock(&run).clone();
     run.flush();
@@ -284,7 +288,8 @@ fn attend(
         move |stream: Stream, bytes: &[u8]| lock(&run).bytes(stream, bytes)
     };
     let mut command = vec![
-        site.binary.clone().into_os_string(),
+        site.program.clone().into_os_string(),
+        suite.name.into(),
         "--kernel".into(),
         kernel.name().into(),
         "--out".into(),
@@ -392,8 +397,10 @@ impl Run {
             Ok(_) if failed => return,
             Ok(code) => format!("it ended with status {code} though no check failed"),
         };
-        self.checks
-            .push((format!("({} itself)", self.suite), Verdict::NotOk(why)));
+        self.checks.push((
+            format!("(suite {} itself)", self.suite),
+            Verdict::NotOk(why),
+        ));
     }
 
     fn report(&self, tally: &mut Tally) {
@@ -431,9 +438,9 @@ mod tests {
     #[test]
     fn one_suite_has_a_second_zipkin() {
         let wanting = SUITES.iter().filter(|suite| suite.second_zipkin);
-        let wanting: Vec<_> = wanting.map(|suite| (suite.binary, suite.place)).collect();
+        let wanting: Vec<_> = wanting.map(|suite| (suite.name, suite.place)).collect();
         let place = Place::OneGuest(Kernel::V6_12);
-        assert_eq!(wanting, [("policy-suite", place)]);
+        assert_eq!(wanting, [("policy", place)]);
     }
 
     #[test]

@@ -1,5 +1,5 @@
 //! Pods of a real container runtime on a node, and the agent beside them as
-//! its DaemonSet runs it (`pods-suite`, in guests). The API runs elsewhere;
+//! its DaemonSet runs it (`suites pods`, in guests). The API runs elsewhere;
 //! what a kubelet does and says, the test does and says.
 //!
 //! A server's answer names who gave it, so what a span must say is known from

@@ -1,4 +1,4 @@
-//! `node-suite --out DIR [--kernel NAME] [--only NAME]… [--except NAME]…`: the agent on a node
+//! `suites node --out DIR [--kernel NAME] [--only NAME]… [--except NAME]…`: the agent on a node
 //! of a Kubernetes cluster. Needs root, and cgroup v2.
 //!
 //! The agent is `NODESPAN_BIN`, the API `NODESPAN_KUBERNETES`
@@ -10,8 +10,7 @@ use anyhow::Result;
 use nodespan_tests::kubernetes::{self, Cluster};
 use nodespan_tests::suite::{self, Arguments};
 
-fn main() -> Result<ExitCode> {
-    let arguments = Arguments::of_process()?;
+pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
     let nodespan = suite::agent()?;
     let cluster = Cluster::new(&suite::needed("NODESPAN_KUBERNETES")?)?;
     let mut report = arguments.report();

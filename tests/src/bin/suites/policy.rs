@@ -1,4 +1,4 @@
-//! `policy-suite --out DIR [--kernel NAME] [--only NAME]… [--except NAME]…`: policies,
+//! `suites policy --out DIR [--kernel NAME] [--only NAME]… [--except NAME]…`: policies,
 //! configuration and the resource API, end to end. Needs root and a kernel that
 //! can run the probes.
 //!
@@ -13,15 +13,14 @@ use nodespan_tests::policy;
 use nodespan_tests::suite::{self, Arguments, needed};
 use nodespan_tests::zipkin::Zipkin;
 
-fn main() -> Result<ExitCode> {
-    let arguments = Arguments::of_process()?;
+pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
     let nodespan = suite::agent()?;
     let zipkins = [
         Zipkin::new(&needed("NODESPAN_ZIPKIN")?)?,
         Zipkin::new(&needed("NODESPAN_ZIPKIN_2")?)?,
     ];
     let mut report = arguments.report();
-    report.note(&format!("policy-suite on kernel {}", arguments.kernel));
+    report.note(&format!("suites policy on kernel {}", arguments.kernel));
     policy::run(&mut report, &arguments.places(), &nodespan, &zipkins)?;
     Ok(suite::finish(&report))
 }

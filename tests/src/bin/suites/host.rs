@@ -1,4 +1,4 @@
-//! `host-suite --out DIR [--only NAME]…`: what needs neither root nor probes.
+//! `suites host --out DIR [--only NAME]…`: what needs neither root nor probes.
 //!
 //! The agent is `NODESPAN_BIN`, a Zipkin server `NODESPAN_ZIPKIN`, a Jaeger
 //! `NODESPAN_JAEGER`, a Zipkin to start and to kill `NODESPAN_ZIPKIN_JAR`
@@ -12,8 +12,7 @@ use nodespan_tests::backends::{self, Servers};
 use nodespan_tests::suite::{self, Arguments};
 use nodespan_tests::{host, policies};
 
-fn main() -> Result<ExitCode> {
-    let arguments = Arguments::of_process()?;
+pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
     let (nodespan, out) = (suite::agent()?, &arguments.out);
     let zipkin = std::env::var("NODESPAN_ZIPKIN").ok();
     let jaeger = std::env::var("NODESPAN_JAEGER").ok();

@@ -1,6 +1,6 @@
-//! `guest-suite`: the whole suite on the kernel it runs on. Needs root.
+//! `suites guest`: the whole suite on the kernel it runs on. Needs root.
 //!
-//! `guest-suite --out DIR [--kernel NAME] [--only NAME]… [--except NAME]…`
+//! `suites guest --out DIR [--kernel NAME] [--only NAME]… [--except NAME]…`
 //!
 //! The agent is `NODESPAN_BIN`, Envoy `NODESPAN_ENVOY`, a Zipkin server
 //! `NODESPAN_ZIPKIN`, a Jaeger `NODESPAN_JAEGER` (`cargo xtask test` sets them). Without an agent the
@@ -16,21 +16,13 @@ use nodespan_tests::suite::{self, Arguments};
 use nodespan_tests::targets::Places;
 use nodespan_tests::zipkin::Zipkin;
 use nodespan_tests::{
-    contained, everywhere, full, handed, identity, legacy, narrow, opaque, past, selected, traced,
-    traffic, verified, workloads, wrong,
+    contained, everywhere, full, handed, legacy, narrow, opaque, past, selected, traced, traffic,
+    verified, workloads, wrong,
 };
 
-fn main() -> Result<ExitCode> {
-    let words: Vec<String> = std::env::args().collect();
-    if let [_, verb, address, route, dir] = &words[..]
-        && verb == "talk"
-    {
-        identity::client(address, route, Path::new(dir))?;
-        return Ok(ExitCode::SUCCESS);
-    }
-    let arguments = Arguments::of_process()?;
+pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
     let mut report = arguments.report();
-    report.note(&format!("guest-suite on kernel {}", arguments.kernel));
+    report.note(&format!("suites guest on kernel {}", arguments.kernel));
     let nodespan = std::env::var_os("NODESPAN_BIN").map(PathBuf::from);
     let (places, nodespan) = (&arguments.places(), nodespan.as_ref());
     if let Err(error) = traffic::run(&mut report, places, nodespan) {

@@ -1,4 +1,4 @@
-//! `pods-suite --out DIR --kernel NAME [--only NAME]… [--except NAME]…`: pods of a
+//! `suites pods --out DIR --kernel NAME [--only NAME]… [--except NAME]…`: pods of a
 //! real container runtime, with the agent in one of its own. Needs a guest: root, cgroup v2,
 //! and a machine on which namespaces, addresses and rules may stay.
 //!
@@ -25,8 +25,7 @@ const SOME: usize = 50;
 /// The kernel that has all.
 const THOROUGH: &str = "6.12";
 
-fn main() -> Result<ExitCode> {
-    let arguments = Arguments::of_process()?;
+pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
     let kernel = &arguments.kernel;
     ensure!(kernel != suite::UNKNOWN, "--kernel NAME is needed");
     let site = PodsSite {
