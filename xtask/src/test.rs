@@ -139,28 +139,28 @@ impl Test {
                     out: out.clone(),
                 })
             };
+            let (hosts, guests): (Vec<_>, Vec<_>) = suites
+                .into_iter()
+                .partition(|suite| suite.place == Place::Host);
+            let hosts = hosts.into_iter().map(|suite| Ok((suite, site(suite)?)));
+            let hosts = hosts.collect::<Result<Vec<_>>>()?;
+            suite::on_host(&hosts, tally);
+            times.end("suites on this machine");
             // Those in one guest each go together, behind the others.
             let mut alone = Vec::new();
-            for suite in suites {
-                match &suite.place {
-                    Place::Host => {
-                        suite::on_host(suite, &site(suite)?, tally)?;
-                        times.end(suite.name);
-                    }
-                    Place::Guest => {
-                        let site = site(suite)?;
-                        times.end("servers and image");
-                        if let Some(rootfs) = &site.image {
-                            check_release(workspace, rootfs, tally);
-                            times.end("release");
-                        }
-                        suite::in_guests(&[(suite, site, kernels)], tally);
-                        times.end(suite.name);
-                    }
-                    Place::OneGuest(kernel) | Place::Counted(kernel) => {
-                        alone.push((suite, std::slice::from_ref(kernel)));
-                    }
+            for suite in guests {
+                if let Place::OneGuest(kernel) | Place::Counted(kernel) = &suite.place {
+                    alone.push((suite, std::slice::from_ref(kernel)));
+                    continue;
                 }
+                let site = site(suite)?;
+                times.end("servers and image");
+                if let Some(rootfs) = &site.image {
+                    check_release(workspace, rootfs, tally);
+                    times.end("release");
+                }
+                suite::in_guests(&[(suite, site, kernels)], tally);
+                times.end(suite.name);
             }
             let alone = alone
                 .into_iter()

@@ -13,7 +13,7 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, anyhow};
 
 use super::tally::{Matrix, Tally, Verdict, suite_line};
 use crate::{
@@ -175,12 +175,40 @@ pub(super) struct Site<'a> {
     pub(super) out: PathBuf,
 }
 
-/// Runs a suite on this machine.
-///
-/// # Errors
-/// If it cannot be started.
-pub(super) fn on_host(suite: &Suite, site: &Site<'_>, tally: &mut Tally) -> Result<()> {
-    let mut run = Run::new(suite.name, "host");
+/// Runs suites on this machine, all at once: most of the time they wait, each for
+/// servers of its own.
+pub(super) fn on_host(suites: &[(&Suite, Site<'_>)], tally: &mut Tally) {
+    let runs: Vec<Run> = thread::scope(|scope| {
+        let all: Vec<_> = suites
+            .iter()
+            .map(|(suite, site)| scope.spawn(|| on_this_host(suite, site)))
+            .collect();
+        let all = all.into_iter().zip(suites);
+        all.map(|(run, (suite, _))| {
+            run.join().unwrap_or_else(|_| {
+                let mut run = Run::new(suite.name, HOST);
+                run.end(Err(anyhow!("its thread has panicked")));
+                run
+            })
+        })
+        .collect()
+    });
+    for run in runs {
+        run.report(tally);
+    }
+}
+
+/// The place that is no guest.
+const HOST: &str = "host";
+
+fn on_this_host(suite: &Suite, site: &Site<'_>) -> Run {
+    let mut run = Run::new(suite.name, HOST);
+    let result = start_on_host(suite, site, &mut run);
+    run.end(result);
+    run
+}
+
+fn start_on_host(suite: &Suite, site: &Site<'_>, run: &mut Run) -> Result<i32> {
     let out = run.out_dir(site)?;
     let mut command = Command::new("timeout");
     command
@@ -202,9 +230,7 @@ pub(super) fn on_host(suite: &Suite, site: &Site<'_>, tally: &mut Tally) -> Resu
         command.env("NODESPAN_KUBERNETES", kubernetes.places());
     }
     let succeeded = super::tee(&mut command, |line| run.line(line))?;
-    run.end(if succeeded { Ok(0) } else { Ok(1) });
-    run.report(tally);
-    Ok(())
+    Ok(i32::from(!succeeded))
 }
 
 /// Runs suites in guests of these kernels, two guests at a time, and prints a
