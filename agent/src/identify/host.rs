@@ -3,29 +3,28 @@
 
 use std::fs;
 use std::net::{IpAddr, SocketAddr};
-use std::path::Path;
 use std::sync::Arc;
 
 use agent_ebpf::OWNER_PROCESS;
 use hashbrown::HashMap;
-use procfs::process::Process;
 use rustc_hash::FxBuildHasher;
 
-use super::cgroup::{CgroupOwner, Granularity};
-use super::command::command_name;
+use super::cgroup::Granularity;
 use super::directory::Directory;
-use super::kubepods::{Place, places};
+use super::kubepods::Place;
 use super::listening::listening;
 use super::pods::{Found, Pods};
-use super::process::{cgroup_paths, comm_of, docker_name, instance};
+use super::process::instance;
 use super::tree::CgroupTree;
-use super::{
-    Identify, Known, Naming, Origin, PodTags, Workload, WorkloadKey, WorkloadKind, key_of,
-};
+use super::{Identify, Known, Naming, Origin, Workload, WorkloadKey, WorkloadKind, key_of};
 use crate::units::{MonoNanos, OwnerId};
 
+mod ask;
+mod kept;
 mod options;
 
+use self::ask::Answer;
+use self::kept::{Named, settle_address};
 pub use self::options::{Counters, Options};
 
 const SECOND: u64 = 1_000_000_000;
@@ -50,13 +49,6 @@ pub struct Identifier {
     counters: Counters,
 }
 
-/// A workload, and what it is called where no configuration names it.
-#[derive(Debug)]
-struct Named {
-    known: Known,
-    own: (Arc<str>, WorkloadKind),
-}
-
 #[derive(Clone, Copy, Debug)]
 struct Owner {
     is: Is,
@@ -76,17 +68,6 @@ enum Is {
     Several,
     /// A container of a pod that the cluster has not spoken of yet.
     Awaited,
-}
-
-/// What the host says about an owner.
-enum Answer {
-    Is(WorkloadKey, Origin),
-    /// Ask when more is known of the cluster.
-    Await(Vec<Place>),
-    /// Ask for the process.
-    PerProcess,
-    /// There is no such process or cgroup (any more).
-    Gone,
 }
 
 impl Identifier {
@@ -253,152 +234,6 @@ impl Identifier {
         self.forget_unowned();
     }
 
-    fn ask_process(&self, pid: u32) -> Answer {
-        let Some(process) = self.process(pid) else {
-            return Answer::Gone;
-        };
-        let paths = cgroup_paths(&process);
-        let paths: Vec<&str> = paths.iter().map(|(_, path)| path.as_str()).collect();
-        if let Some(answer) = self.name(&paths) {
-            return answer;
-        }
-        let Some(comm) = comm_of(&process) else {
-            return Answer::Gone;
-        };
-        let exe = process.exe().ok();
-        let exe = exe.as_deref().and_then(Path::to_str);
-        let args = process.cmdline().unwrap_or_default();
-        let name = command_name(&comm, exe, &args);
-        // Another process of this id, even of this name, is another workload.
-        let started = process.stat().map_or(0, |stat| stat.starttime);
-        let key = key_of("process", &format!("{pid} {started}"));
-        Answer::Is(key, Origin::Command(name.into()))
-    }
-
-    fn ask_cgroup(&mut self, id: u64, pid: u32, now: MonoNanos) -> Answer {
-        if let Some(path) = self.tree.listened(id) {
-            return self.name(&[path]).unwrap_or(Answer::PerProcess);
-        }
-        let of_process = self.unified_path(pid);
-        // The process may have moved, or its id may be another's by now.
-        let path = match of_process {
-            Some(path) if self.tree.is(&path, id) => Some(path),
-            other => self
-                .tree
-                .path_of(id, now, &mut self.counters)
-                // A cgroup namespace hides the tree outside of it.
-                .or_else(|| other.filter(|path| path.starts_with("/.."))),
-        };
-        match path {
-            None => Answer::Gone,
-            Some(path) => self.name(&[&path]).unwrap_or(Answer::PerProcess),
-        }
-    }
-
-    fn name(&self, paths: &[&str]) -> Option<Answer> {
-        let pods = self.pods.as_ref();
-        if let Some(pods) = pods {
-            let mut all = paths.iter().map(|path| places(path));
-            if let Some(places) = all.find(|places| !places.is_empty()) {
-                return Some(match pods.find(&places) {
-                    Some(found) => found.into(),
-                    None => Answer::Await(places),
-                });
-            }
-        }
-        match CgroupOwner::of_paths(paths.iter().copied()) {
-            CgroupOwner::Container(id) => {
-                let of_pod = pods.and_then(|pods| pods.of_container(id));
-                let plain = || {
-                    Answer::Is(
-                        key_of("container", id),
-                        Origin::Container {
-                            id: id.into(),
-                            name: docker_name(&self.options.root, id).map(Into::into),
-                        },
-                    )
-                };
-                Some(of_pod.map_or_else(plain, Answer::from))
-            }
-            CgroupOwner::Unit { name, path } => {
-                Some(Answer::Is(key_of("unit", path), Origin::Unit(name.into())))
-            }
-            CgroupOwner::Nobody => None,
-        }
-    }
-
-    /// Remembers a workload. One that is known already stays as it is, so that
-    /// its spans go on sharing it.
-    fn keep(&mut self, key: WorkloadKey, mut origin: Origin) {
-        // A container that was started again and again goes on being called
-        // what it was, for its last spans.
-        if let Origin::Pod {
-            pod,
-            container: container @ None,
-            ..
-        } = &mut origin
-            && let Some(named) = self.known.get(&key)
-            && let Origin::Pod {
-                pod: before,
-                container: Some(name),
-                ..
-            } = &named.known.origin
-            && before.uid == pod.uid
-        {
-            *container = Some(Arc::clone(name));
-        }
-        if self
-            .known
-            .get(&key)
-            .is_some_and(|named| named.known.origin == origin)
-        {
-            return;
-        }
-        let (name, kind) = match &origin {
-            Origin::Container { id, name } => {
-                let short = id.get(..12).unwrap_or(id);
-                let name = name.as_deref().unwrap_or(short);
-                (name.to_owned(), WorkloadKind::Container(Arc::clone(id)))
-            }
-            Origin::Unit(unit) => {
-                let name = unit.strip_suffix(".service").unwrap_or(unit);
-                (name.to_owned(), WorkloadKind::Unit(Arc::clone(unit)))
-            }
-            Origin::Command(command) => (command.to_string(), WorkloadKind::Command),
-            Origin::Pod { pod, .. } => (pod.service().to_string(), WorkloadKind::Pod),
-            Origin::Address(_) | Origin::Gone => return,
-        };
-        self.insert(key, &name, kind, origin);
-    }
-
-    fn insert(&mut self, key: WorkloadKey, name: &str, kind: WorkloadKind, origin: Origin) {
-        let own = (Arc::from(name), kind);
-        let mut address = None;
-        let pod = match &origin {
-            Origin::Pod { pod, id, container } => {
-                // Until the cluster knows it, what its connections say.
-                let before = || self.known.get(&key)?.known.workload.address;
-                address = pod.ips.first().copied().or_else(before);
-                Some(PodTags::of(pod, id, container.as_ref()))
-            }
-            _ => None,
-        };
-        let naming = &self.options.naming;
-        let workload = naming.workload(own.clone(), &self.node, address, pod);
-        // What has not changed goes on being shared.
-        let same = self.known.get(&key).map(|named| &named.known.workload);
-        let workload = same
-            .filter(|same| **same == workload)
-            .cloned()
-            .unwrap_or(workload);
-        let known = Known {
-            key,
-            workload,
-            origin,
-        };
-        self.known.insert(key, Named { known, own });
-    }
-
     /// The processes of an owner: those of its cgroup if that is one workload,
     /// else this one.
     fn processes(&self, owner: OwnerId, pid: u32) -> Vec<u32> {
@@ -416,41 +251,12 @@ impl Identifier {
         }
         processes
     }
-
-    /// The path of a process's cgroup in the unified hierarchy.
-    fn unified_path(&self, pid: u32) -> Option<String> {
-        let paths = cgroup_paths(&self.process(pid)?);
-        let path = paths.into_iter().find(|(unified, _)| *unified);
-        path.map(|(_, path)| self.tree.absolute(path))
-    }
-
-    fn process(&self, pid: u32) -> Option<Process> {
-        if pid == 0 {
-            return None;
-        }
-        let path = self.options.root.join("proc").join(pid.to_string());
-        Process::new_with_root(path).ok()
-    }
 }
 
 impl Place {
     /// Whether this is what an owner was known as.
     fn is(&self, known: Is) -> bool {
         known == Is::One(key_of("container", &self.container))
-    }
-}
-
-impl From<Found> for Answer {
-    fn from(found: Found) -> Self {
-        let Found { pod, container } = found;
-        let key = key_of("container", &container);
-        let name = pod.container(&container).cloned();
-        let origin = Origin::Pod {
-            pod,
-            id: container,
-            container: name,
-        };
-        Self::Is(key, origin)
     }
 }
 
@@ -572,24 +378,6 @@ fn node(options: &Options) -> Arc<str> {
         let name = fs::read_to_string(options.root.join("proc/sys/kernel/hostname"));
         name.as_deref().map_or("unknown", str::trim).into()
     })
-}
-
-/// Gives a workload its address: the first that it is seen with, and the first
-/// that is no loopback address after that. It must stay the same on all spans
-/// (ARCHITECTURE.md, Identity, rule 5), so it changes once at most.
-fn settle_address(known: &mut Known, local: Option<IpAddr>) {
-    let better = match (known.workload.address, local) {
-        (None, Some(local)) => !local.is_unspecified(),
-        (Some(old), Some(local)) => {
-            old.is_loopback() && !local.is_loopback() && !local.is_unspecified()
-        }
-        (_, None) => false,
-    };
-    if better {
-        let mut workload = Workload::clone(&known.workload);
-        workload.address = local;
-        known.workload = Arc::new(workload);
-    }
 }
 
 const fn process_of(id: u64) -> u32 {
