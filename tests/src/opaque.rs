@@ -142,8 +142,7 @@ server {{ listen 127.0.0.1:{PLAIN}; location / {{ return 200 \"hello\\n\"; }} }}
 
 /// So many requests on one connection.
 fn curl(cgroup: &Cgroup, options: &[&str], base: &str, requests: u32) -> Result<()> {
-    let mut start = command(["sh", "-c", "echo $$ > \"$1\" && shift && exec \"$@\"", "sh"]);
-    start.arg(cgroup.procs());
+    let mut start = cgroup.start();
     start.args(["curl", "-sSk", "--fail", "--max-time", "30"]);
     start.args(options);
     start.args(["-w", "%{http_version} %{num_connects}\n"]);

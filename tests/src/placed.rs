@@ -5,6 +5,7 @@ use std::ffi::OsStr;
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
@@ -44,6 +45,14 @@ impl Cgroup {
     pub fn procs(&self) -> PathBuf {
         self.path.join("cgroup.procs")
     }
+
+    /// A command that becomes, in this cgroup, the words that are its arguments.
+    #[must_use]
+    pub fn start(&self) -> Command {
+        let mut start = command(["sh", "-c", "echo $$ > \"$1\" && shift && exec \"$@\"", "sh"]);
+        start.arg(self.procs());
+        start
+    }
 }
 
 impl Drop for Cgroup {
@@ -82,9 +91,7 @@ impl Placed {
         words: impl IntoIterator<Item = S>,
         out: &Path,
     ) -> Result<Self> {
-        let mut start = command(["sh", "-c", "echo $$ > \"$1\" && shift && exec \"$@\"", "sh"]);
-        start.arg(cgroup.procs()).args(words);
-        let process = Running::start(name, &mut start, out)?;
+        let process = Running::start(name, cgroup.start().args(words), out)?;
         Ok(Self { process, cgroup })
     }
 
