@@ -303,6 +303,7 @@ pub(crate) fn announce(call: &Call) {
             (*tuple).peer = read_kernel(base + u64::from(layout!(daddr6))).unwrap_or([0; 16]);
             (*tuple).local = read_kernel(base + u64::from(layout!(saddr6))).unwrap_or([0; 16]);
         }
+        owner::name(&raw mut (*tuple).comm);
         (*call.state).announced = 1;
     }
     ring::submit(call, room, false);

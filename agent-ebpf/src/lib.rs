@@ -7,7 +7,7 @@
 #![no_std]
 
 /// Raised with every change of this file that changes bytes.
-pub const LAYOUT_VERSION: u32 = 4;
+pub const LAYOUT_VERSION: u32 = 5;
 
 /// Payload bytes of one record at most. A call that may start a message comes
 /// up in several records of this size.
@@ -20,6 +20,10 @@ pub const MAX_CHUNKS: u32 = 4;
 pub const PEEK_HEAD: u32 = 128;
 /// Last bytes of a call that starts no message.
 pub const PEEK_TAIL: u32 = 16;
+
+/// Bytes of a command name with its zero (`TASK_COMM_LEN`,
+/// include/linux/sched.h, unchanged since 2.6).
+pub const COMM: usize = 16;
 
 /// What a record reports.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -99,6 +103,10 @@ pub struct Tuple {
     pub local: [u8; 16],
     /// Peer's address; IPv4 in the first four bytes.
     pub peer: [u8; 16],
+    /// Command name of the caller's process, of its first thread, which the
+    /// others may be called differently from; zeros behind it. Empty for a
+    /// kernel thread.
+    pub comm: [u8; COMM],
 }
 
 /// Bit in an owner key that says the key is a process, not a cgroup.
@@ -110,7 +118,7 @@ pub const FLAG_FAULT: u16 = 1;
 pub const FLAG_NO_BYTES: u16 = 2;
 
 const _: () = assert!(size_of::<RawRecord>() == 64);
-const _: () = assert!(size_of::<Tuple>() == 40);
+const _: () = assert!(size_of::<Tuple>() == 56);
 
 /// Per-CPU counters of the kernel side, by index.
 ///
@@ -343,6 +351,10 @@ pub struct Layout {
     pub saddr6: u32,
     /// `task_struct.flags`.
     pub task_flags: u32,
+    /// `task_struct.group_leader`.
+    pub task_leader: u32,
+    /// `task_struct.comm`.
+    pub task_comm: u32,
     /// `sock.sk_cgrp_data.cgroup`.
     pub sock_cgroup: u32,
     /// `cgroup.kn`.

@@ -120,6 +120,21 @@ pub(crate) fn read_kernel<T: Copy>(address: u64) -> Option<T> {
     }
 }
 
+/// Copies a value from any kernel address; zeros if it cannot be read.
+#[inline(always)]
+pub(crate) fn read_kernel_to<T: Copy>(to: *mut T, address: u64) {
+    // SAFETY: the verifier checks `to`; the helper writes exactly
+    // `size_of::<T>()` bytes, zeros if it fails (`bpf_probe_read_kernel_common`,
+    // kernel/trace/bpf_trace.c).
+    unsafe {
+        bpf_probe_read_kernel(
+            to.cast(),
+            size_of::<T>() as u32,
+            core::ptr::with_exposed_provenance(address as usize),
+        );
+    }
+}
+
 /// Copies user memory; `len` must be clamped.
 #[inline(always)]
 pub(crate) fn read_user(to: *mut u8, len: u64, address: u64) -> bool {

@@ -5,11 +5,11 @@ use core::ffi::c_void;
 use aya_ebpf::helpers::bpf_get_current_pid_tgid;
 use aya_ebpf::helpers::generated::{bpf_get_current_cgroup_id, bpf_get_current_task};
 
-use agent_ebpf::{OWNER_PROCESS, SWITCH_ON, VERDICT_SLOTS, Verdict};
+use agent_ebpf::{COMM, OWNER_PROCESS, SWITCH_ON, VERDICT_SLOTS, Verdict};
 
 use crate::globals::{layout, setting};
 use crate::maps::{OWNERS, SWITCH, VERDICTS};
-use crate::mem::read_kernel;
+use crate::mem::{opaque, read_kernel, read_kernel_to};
 
 /// Cgroup of kernel threads, and of processes nobody put anywhere.
 const ROOT_CGROUP: u64 = 1;
@@ -50,6 +50,28 @@ pub(crate) fn of_socket(owner: u64, sk: u64) -> u64 {
         .and_then(|cgroup| read_kernel::<u64>(cgroup.wrapping_add(u64::from(layout!(cgroup_kn)))))
         .and_then(|node| read_kernel::<u64>(node.wrapping_add(u64::from(layout!(kn_id)))));
     id.unwrap_or(owner)
+}
+
+/// Writes the command name of the caller's process to `to`, zeros if it is a
+/// kernel thread's or cannot be read.
+#[inline(always)]
+pub(crate) fn name(to: *mut [u8; COMM]) {
+    // SAFETY: no arguments, no failure.
+    let task = unsafe { bpf_get_current_task() };
+    let (mut flags, mut leader) = (0_u32, 0_u64);
+    read_kernel_to(
+        &raw mut flags,
+        task.wrapping_add(u64::from(layout!(task_flags))),
+    );
+    read_kernel_to(
+        &raw mut leader,
+        task.wrapping_add(u64::from(layout!(task_leader))),
+    );
+    // Near zero nothing can be read. No branch: the verifier would go through
+    // all that follows once more for each way.
+    let kernels = opaque(u64::from(flags / PF_KTHREAD & 1));
+    let address = leader.wrapping_mul(1 - kernels);
+    read_kernel_to(to, address.wrapping_add(u64::from(layout!(task_comm))));
 }
 
 #[inline(always)]

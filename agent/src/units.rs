@@ -1,5 +1,6 @@
 //! Ids and units as types, so that none can be taken for another.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::net::IpAddr;
 use std::num::NonZeroU64;
@@ -160,6 +161,41 @@ pub struct SocketId(pub u64);
 /// Who moved the bytes: a cgroup, or a process where cgroups do not tell.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct OwnerId(pub u64);
+
+/// The command name of a process, of which the kernel keeps 15 bytes. Empty if
+/// it is not known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
+pub struct Comm([u8; agent_ebpf::COMM]);
+
+impl Comm {
+    /// What stands in front of the first zero, cut to what the kernel keeps and
+    /// without white space at its end. What is behind may be of an older, longer
+    /// name (`__set_task_comm`, fs/exec.c, up to 5.16).
+    #[must_use]
+    pub fn new(bytes: &[u8]) -> Self {
+        let name = bytes.split(|byte| *byte == 0).next().unwrap_or_default();
+        let name = name.get(..agent_ebpf::COMM - 1).unwrap_or(name);
+        let mut comm = Self::default();
+        for (to, byte) in comm.0.iter_mut().zip(name.trim_ascii_end()) {
+            *to = *byte;
+        }
+        comm
+    }
+
+    /// Whether it says nothing.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// Its text. A process may call itself anything, so what is no UTF-8 is
+    /// replaced.
+    #[must_use]
+    pub fn as_str_lossy(&self) -> Cow<'_, str> {
+        let mut parts = self.0.split(|byte| *byte == 0);
+        String::from_utf8_lossy(parts.next().unwrap_or_default())
+    }
+}
 
 /// Sequence numbers of both sides' first data bytes, from one end's view.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]

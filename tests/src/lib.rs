@@ -13,6 +13,7 @@
 pub mod agent;
 pub mod answer;
 pub mod backends;
+pub mod brief;
 pub mod cases;
 pub mod children;
 pub mod clients;

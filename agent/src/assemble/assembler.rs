@@ -203,7 +203,7 @@ impl Connection {
     #[inline(never)]
     fn event(&mut self, record: &Record<'_>, sink: &mut Sink, out: &mut Vec<Output>) {
         match record.event {
-            Event::Opened { local, peer } => {
+            Event::Opened { local, peer, .. } => {
                 self.local = Some(local);
                 self.peer = Some(peer);
             }

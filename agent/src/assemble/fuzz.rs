@@ -2,7 +2,7 @@
 
 use super::{Assembler, Limits, Options, Output};
 use crate::capture::{Event, Record, Segment};
-use crate::units::{Direction, Endpoint, MonoNanos, Origins, OwnerId, SocketId, TcpSeq};
+use crate::units::{Comm, Direction, Endpoint, MonoNanos, Origins, OwnerId, SocketId, TcpSeq};
 
 /// Heads and pieces that random bytes would seldom make.
 const WORDS: [&[u8]; 12] = [
@@ -91,7 +91,11 @@ fn step(
         3 => {
             let ip = [10, 0, 0, code].into();
             let local = Endpoint { ip, port: 80 };
-            Event::Opened { local, peer: local }
+            Event::Opened {
+                local,
+                peer: local,
+                comm: Comm::default(),
+            }
         }
         4 => return assembler.expire(MonoNanos(now << 30), out),
         kind => {

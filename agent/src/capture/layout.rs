@@ -124,6 +124,8 @@ impl Kernel {
             daddr6: optional("sock_common.skc_v6_daddr"),
             saddr6: optional("sock_common.skc_v6_rcv_saddr"),
             task_flags: at("task_struct.flags")?,
+            task_leader: at("task_struct.group_leader")?,
+            task_comm: at("task_struct.comm")?,
             sock_cgroup: either("sock.sk_cgrp_data.cgroup", "sock.sk_cgrp_data.val")?,
             cgroup_kn: at("cgroup.kn")?,
             kn_id: at("kernfs_node.id")?,

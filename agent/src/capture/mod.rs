@@ -12,7 +12,7 @@ pub mod layout;
 pub mod live;
 pub mod pcap;
 
-use crate::units::{Direction, Endpoint, MonoNanos, Origins, OwnerId, SocketId, TcpSeq};
+use crate::units::{Comm, Direction, Endpoint, MonoNanos, Origins, OwnerId, SocketId, TcpSeq};
 
 /// One thing that happened on one socket, as its owner saw it.
 #[derive(Clone, Copy, Debug)]
@@ -55,6 +55,9 @@ pub enum Event<'a> {
         local: Endpoint,
         /// The other end.
         peer: Endpoint,
+        /// What the process that made the call was called then; empty in a
+        /// capture.
+        comm: Comm,
     },
     /// Bytes moved.
     Segment(Segment<'a>),

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use agent_ebpf::Counter;
 use hashbrown::HashSet;
 
+use super::introductions::Introductions;
 use super::owners::{Owners, process_of};
 use super::pipeline::{Pipeline, Update, Wish};
 use super::reload::tell_in_force;
@@ -39,6 +40,7 @@ const EXPIRY: u64 = 5_000_000_000;
 struct Batch {
     /// Holds for the outputs of this batch and all that come after it.
     update: Option<Update>,
+    introduced: Introductions,
     outputs: Vec<Output>,
     now: MonoNanos,
 }
@@ -108,6 +110,7 @@ fn read(
     Accounts { ledger, taken }: &Accounts,
 ) -> Result<(), LiveError> {
     let mut outputs = Vec::new();
+    let mut introduced = Introductions::default();
     let mut sockets = Sockets::default();
     let mut unwanted = Vec::new();
     let mut expired_at = now();
@@ -137,12 +140,14 @@ fn read(
         let read = live.drain(BUDGET, |record| {
             match record.event {
                 Event::Closed { .. } => sockets.closed(record.socket),
-                Event::Opened { local, peer } => {
+                Event::Opened { local, peer, comm } => {
                     let is_wanted = ports.is_empty()
                         || ports.contains(&local.port)
                         || ports.contains(&peer.port);
                     sockets.opened(record.socket, is_wanted);
-                    if !is_wanted {
+                    if is_wanted {
+                        introduced.push(record, comm, outputs.len());
+                    } else {
                         unwanted.push(Command::Ignore {
                             socket: record.socket,
                             origins: record.origins,
@@ -170,10 +175,12 @@ fn read(
         }
         let batch = Batch {
             update,
+            introduced: std::mem::take(&mut introduced),
             outputs: std::mem::take(&mut outputs),
             now,
         };
-        let says = batch.update.is_some() || !batch.outputs.is_empty();
+        let says =
+            batch.update.is_some() || !batch.introduced.is_empty() || !batch.outputs.is_empty();
         if (says || read == 0) && sender.send(batch).is_err() {
             return Ok(());
         }
@@ -238,7 +245,7 @@ fn run_stages(
     let mut tidied_at = clock_at;
     loop {
         match receiver.recv_timeout(NAP) {
-            Ok(batch) => {
+            Ok(mut batch) => {
                 // What has happened to the host before these records were made.
                 pipeline.identify().look(batch.now);
                 if let Some(update) = batch.update {
@@ -247,7 +254,8 @@ fn run_stages(
                     lock(&owners).ask_again(|owner| pipeline.ignores(owner));
                     tell_in_force(awaited);
                 }
-                for output in batch.outputs {
+                for (place, output) in batch.outputs.into_iter().enumerate() {
+                    batch.introduced.tell(place, pipeline.identify());
                     if let Output::Opaque { owner, pid, .. } = output {
                         meet(&owners, &mut pipeline, owner, pid, batch.now);
                     }
@@ -256,6 +264,7 @@ fn run_stages(
                     }
                     pipeline.take(output);
                 }
+                batch.introduced.tell(usize::MAX, pipeline.identify());
                 pipeline.advance(batch.now);
             }
             Err(RecvTimeoutError::Timeout) => {}

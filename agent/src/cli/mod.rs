@@ -11,6 +11,7 @@ mod events;
 mod exits;
 mod explain;
 mod install;
+mod introductions;
 mod kubernetes;
 mod live;
 mod load;

@@ -10,6 +10,7 @@ use hashbrown::HashMap;
 use rustc_hash::FxBuildHasher;
 
 use super::cgroup::Granularity;
+use super::command::command_name;
 use super::directory::Directory;
 use super::kubepods::Place;
 use super::listening::listening;
@@ -17,13 +18,15 @@ use super::pods::{Found, Pods};
 use super::process::instance;
 use super::tree::CgroupTree;
 use super::{Identify, Known, Naming, Origin, Workload, WorkloadKey, WorkloadKind, key_of};
-use crate::units::{MonoNanos, OwnerId};
+use crate::units::{Comm, MonoNanos, OwnerId};
 
 mod ask;
+mod introduced;
 mod kept;
 mod options;
 
 use self::ask::Answer;
+use self::introduced::Introduced;
 use self::kept::{Named, settle_address};
 pub use self::options::{Counters, Options};
 
@@ -41,6 +44,8 @@ pub struct Identifier {
     /// What is known of an owner key; processes have [`OWNER_PROCESS`].
     owners: HashMap<u64, Owner, FxBuildHasher>,
     known: HashMap<WorkloadKey, Named, FxBuildHasher>,
+    /// What the kernel has called processes that have not been found since.
+    introduced: Introduced,
     tree: CgroupTree,
     /// Where there is a cluster.
     pods: Option<Pods>,
@@ -56,6 +61,9 @@ struct Owner {
     /// Of a process: which of those that have had its id
     /// ([`instance`](super::process::instance)).
     instance: Option<u64>,
+    /// Of a process: what it was called when it was found last, empty if nobody
+    /// has said so.
+    comm: Comm,
     /// A process that is no more: when that was found.
     over: Option<MonoNanos>,
 }
@@ -81,6 +89,7 @@ impl Identifier {
             node,
             owners: HashMap::default(),
             known: HashMap::default(),
+            introduced: Introduced::default(),
             tree,
             pods: None,
             swept: MonoNanos::default(),
@@ -130,25 +139,38 @@ impl Identifier {
         let is_process = id & OWNER_PROCESS != 0;
         let instance = is_process.then(|| instance(&self.options.root, process_of(id)));
         let instance = instance.flatten();
-        // Where there is none, these are the last records of the one that was.
-        let is_another = instance.is_some() && old.is_some_and(|old| old.instance != instance);
-        if let Some(owner) = old
+        // One that is there says of itself what it is called.
+        let introduced = match instance {
+            Some(_) => self.introduced.take(process_of(id)),
+            None if is_process => self.introduced.get(process_of(id)),
+            None => None,
+        };
+        let is_another = old.is_some_and(|old| match (instance, introduced) {
+            (Some(_), _) => old.instance != instance,
+            // It has come and gone since the one before was found.
+            (None, Some(comm)) => {
+                let was_named = !old.comm.is_empty() || old.instance.is_none();
+                was_named && old.comm != comm
+            }
+            // These are the last records of the one that was.
+            (None, None) => false,
+        });
+        if let Some(owner) = self.owners.get_mut(&id)
             && owner.until > now
             && !is_another
         {
-            return owner;
+            owner.comm = introduced.unwrap_or(owner.comm);
+            return *owner;
         }
         let old = old.filter(|_| !is_another);
-        let ttl = if id & OWNER_PROCESS == 0 {
-            self.options.cgroup_ttl
+        let (answer, comm, ttl) = if is_process {
+            let (answer, comm) = self.ask_process(process_of(id));
+            (answer, comm, self.options.process_ttl)
         } else {
-            self.options.process_ttl
+            let answer = self.ask_cgroup(id, pid, now);
+            (answer, None, self.options.cgroup_ttl)
         };
-        let answer = if id & OWNER_PROCESS == 0 {
-            self.ask_cgroup(id, pid, now)
-        } else {
-            self.ask_process(process_of(id))
-        };
+        let comm = comm.or(introduced).or(old.map(|old| old.comm));
         let (is, ttl) = match (answer, old) {
             (Answer::Is(key, origin), _) => {
                 self.keep(key, origin);
@@ -169,19 +191,14 @@ impl Identifier {
             (Answer::Gone, Some(old)) => (old.is, ttl),
             (Answer::Gone, None) => {
                 self.counters.gone += 1;
-                let (space, name) = match id & OWNER_PROCESS {
-                    0 => ("cgroup", format!("cgroup-{id}")),
-                    _ => ("process", format!("pid-{}", process_of(id))),
-                };
-                let key = key_of(space, &name);
-                self.insert(key, &name, WorkloadKind::Command, Origin::Gone);
-                (Is::One(key), SECOND.min(ttl))
+                (Is::One(self.insert_gone(id, introduced)), SECOND.min(ttl))
             }
         };
         let owner = Owner {
             is,
             until: MonoNanos(now.0.saturating_add(ttl)),
             instance: instance.or(old.and_then(|old| old.instance)),
+            comm: comm.unwrap_or_default(),
             over: old.and_then(|old| old.over).filter(|_| instance.is_none()),
         };
         if self.owners.len() >= self.options.capacity {
@@ -195,6 +212,25 @@ impl Identifier {
         }
         self.owners.insert(id, owner);
         owner
+    }
+
+    /// Remembers an owner that is over, of which nothing but what a process was
+    /// called can be said: whether that was in a container or a unit is not
+    /// known.
+    fn insert_gone(&mut self, id: u64, introduced: Option<Comm>) -> WorkloadKey {
+        let (space, number) = match id & OWNER_PROCESS {
+            0 => ("cgroup", format!("cgroup-{id}")),
+            _ => ("process", format!("pid-{}", process_of(id))),
+        };
+        let name = introduced.map(|comm| command_name(&comm.as_str_lossy(), None, &[]));
+        // Another process of this id is another workload.
+        let key = match &name {
+            Some(name) => key_of(space, &format!("{number} {name}")),
+            None => key_of(space, &number),
+        };
+        let name = name.unwrap_or(number);
+        self.insert(key, &name, WorkloadKind::Command, Origin::Gone);
+        key
     }
 
     /// Forgets what no owner needs any more.
@@ -218,6 +254,7 @@ impl Identifier {
             return;
         }
         self.swept = now;
+        self.introduced.age();
         let (tree, root) = (&self.tree, &self.options.root);
         self.owners.retain(|id, owner| {
             if id & OWNER_PROCESS == 0 {
@@ -290,6 +327,17 @@ impl Identify for Identifier {
         let Named { known, .. } = self.known.get_mut(&key)?;
         settle_address(known, local);
         Some(known)
+    }
+
+    fn introduce(&mut self, owner: OwnerId, pid: u32, comm: Comm) {
+        let is_one = owner.0 & OWNER_PROCESS == 0
+            && self
+                .owners
+                .get(&owner.0)
+                .is_some_and(|o| o.is != Is::Several);
+        if !is_one && pid != 0 && !comm.is_empty() {
+            self.introduced.keep(pid, comm);
+        }
     }
 
     fn rename(&mut self, naming: Naming) {
@@ -384,6 +432,8 @@ const fn process_of(id: u64) -> u32 {
     (id & 0xffff_ffff) as u32
 }
 
+#[cfg(test)]
+mod gone_tests;
 #[cfg(test)]
 mod pod_tests;
 #[cfg(test)]

@@ -26,7 +26,7 @@ pub use listening::own_addresses;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
-use crate::units::{MonoNanos, OwnerId};
+use crate::units::{Comm, MonoNanos, OwnerId};
 
 /// Identity of a workload in this agent: equal for all exchanges of one
 /// workload and for no other's, whatever their names.
@@ -192,6 +192,13 @@ pub trait Identify {
         local: Option<IpAddr>,
         now: MonoNanos,
     ) -> Option<&Known>;
+
+    /// Takes what the kernel called a process of this owner when it made a call
+    /// on a socket that was new: all that is known of one that is over before
+    /// anybody can ask. To be told before anything else about that socket.
+    fn introduce(&mut self, owner: OwnerId, pid: u32, comm: Comm) {
+        let _nobody = (owner, pid, comm);
+    }
 
     /// Calls workloads so from now on.
     fn rename(&mut self, naming: Naming);

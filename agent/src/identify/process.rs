@@ -8,6 +8,8 @@ use std::path::Path;
 use procfs::process::Process;
 use serde::Deserialize;
 
+use crate::units::Comm;
+
 /// Which of the processes that have had this id it is, none if there is none.
 ///
 /// An inode of procfs belongs to one process for good, not to its id
@@ -20,11 +22,11 @@ pub(super) fn instance(root: &Path, pid: u32) -> Option<u64> {
 }
 
 /// The process's command name.
-pub(super) fn comm_of(process: &Process) -> Option<String> {
+pub(super) fn comm_of(process: &Process) -> Option<Comm> {
     let mut comm = Vec::new();
     let file = process.open_relative("comm").ok()?;
     file.take(64).read_to_end(&mut comm).ok()?;
-    Some(String::from_utf8_lossy(&comm).trim_end().to_owned())
+    Some(Comm::new(&comm))
 }
 
 /// All cgroup paths of a process; true for the one of cgroup v2. What says

@@ -1,5 +1,5 @@
 use super::*;
-use crate::units::{ConnId, Endpoint, Side, WireId};
+use crate::units::{Comm, ConnId, Endpoint, Side, WireId};
 use Direction::In;
 
 /// Begin, first byte and end of the only exchange.
@@ -172,7 +172,8 @@ fn who_and_where() {
     };
     let (local, peer) = (endpoint(80), endpoint(4000));
     let mut socket = Socket::new();
-    socket.event(Event::Opened { local, peer });
+    let comm = Comm::default();
+    socket.event(Event::Opened { local, peer, comm });
     socket.recv(get("/")).eof(In).send(ok(0));
     let began = socket.finished()[0].began;
     assert_eq!((began.local, began.peer), (Some(local), Some(peer)));

@@ -1,11 +1,11 @@
 //! What must hold for any bytes from the ring: no panic, and a record that
 //! says what the bytes say, or none if they are none.
 
-use agent_ebpf::{Kind, RawRecord, Tuple};
+use agent_ebpf::{COMM, Kind, RawRecord, Tuple};
 
 use super::ring::decode;
 use crate::capture::Event;
-use crate::units::Direction;
+use crate::units::{Comm, Direction};
 
 const HEAD: usize = size_of::<RawRecord>();
 
@@ -40,10 +40,21 @@ pub fn fuzz_record(bytes: &[u8]) {
             let entry = long(bytes, 40);
             assert_eq!(segment.entry.0, if entry == 0 { exit } else { entry });
         }
-        Event::Opened { local, peer } => {
+        Event::Opened { local, peer, comm } => {
             assert_eq!(u32::from(local.port), word(bytes, HEAD) >> 16);
             assert_eq!(u32::from(peer.port.to_be()), word(bytes, HEAD + 4) & 0xffff);
             assert_eq!(record.time().0, 0);
+            let at = HEAD + size_of::<Tuple>() - COMM;
+            let raw = bytes.get(at..at + COMM - 1).unwrap_or_default();
+            let end = raw.iter().position(|byte| *byte == 0);
+            let name = raw.get(..end.unwrap_or(raw.len())).unwrap_or_default();
+            let name = String::from_utf8_lossy(name.trim_ascii_end());
+            assert_eq!(comm.as_str_lossy(), name);
+            assert_eq!(comm.is_empty(), name.is_empty());
+            assert_eq!(
+                Comm::new(name.as_bytes()) == comm,
+                !name.contains('\u{fffd}')
+            );
         }
         Event::Ended { direction, at } => {
             assert_eq!((direction == Direction::Out, at.0), (out, exit));
@@ -135,6 +146,7 @@ mod tests {
             bytes.extend(address);
             bytes.extend(vec![0; 16 - address.len()]);
         }
+        bytes.extend(*b"curl\0\0\0\0\0\0\0\0\0\0\0\0");
         bytes
     }
 
@@ -217,17 +229,40 @@ mod tests {
     #[test]
     fn addresses_are_told_apart() {
         let bytes = opened(2, &[10, 0, 0, 1], &[10, 0, 0, 2]);
-        let Event::Opened { local, peer } = event(&bytes) else {
+        let Event::Opened { local, peer, comm } = event(&bytes) else {
             panic!("not opened");
         };
         assert_eq!(local.to_string(), "10.0.0.1:8080");
         assert_eq!(peer.to_string(), "10.0.0.2:54321");
+        assert_eq!(comm.as_str_lossy(), "curl");
         let seeds = seeds();
-        let Event::Opened { local, peer } = event(&seeds[8]) else {
+        let Event::Opened { local, peer, .. } = event(&seeds[8]) else {
             panic!("not opened");
         };
         assert_eq!(local.to_string(), "[::1]:8080");
         assert_eq!(peer.to_string(), "10.0.0.2:54321", "mapped is IPv4");
+    }
+
+    #[test]
+    fn a_name_ends_at_its_zero_or_with_its_room() {
+        let mut bytes = opened(2, &[10, 0, 0, 1], &[10, 0, 0, 2]);
+        let mut named = |name: &[u8; COMM]| {
+            let at = bytes.len() - COMM;
+            bytes[at..].copy_from_slice(name);
+            let Event::Opened { comm, .. } = event(&bytes) else {
+                panic!("not opened");
+            };
+            comm.as_str_lossy().into_owned()
+        };
+        assert_eq!(named(b"fifteen bytes..\0"), "fifteen bytes..");
+        assert_eq!(named(b"without a zero.."), "without a zero.");
+        // What an older, longer name has left behind.
+        assert_eq!(named(b"sh\0er-name\0\0\0\0\0\0"), "sh");
+        assert_eq!(
+            named(b"\xff\xfe\0\0\0\0\0\0\0\0\0\0\0\0\0\0"),
+            "\u{fffd}\u{fffd}"
+        );
+        assert_eq!(named(&[0; COMM]), "");
     }
 
     #[test]

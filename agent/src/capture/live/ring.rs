@@ -17,7 +17,7 @@ use super::control::Plain;
 use super::probes::Probes;
 use super::{Control, Gauges, Kept, KeptAll, LiveError, Options, Report, privileges, selftest};
 use crate::capture::{Command, Event, Record, Segment};
-use crate::units::{Endpoint, MonoNanos, Origins, OwnerId, SocketId, TcpSeq};
+use crate::units::{Comm, Endpoint, MonoNanos, Origins, OwnerId, SocketId, TcpSeq};
 
 /// The live source: programs in the kernel and the ring they fill.
 pub struct Live {
@@ -327,10 +327,7 @@ pub(crate) fn decode(bytes: &[u8]) -> Option<Record<'_>> {
                 exit: at,
             })
         }
-        k if k == Kind::Opened as u8 => {
-            let (local, peer) = read_tuple(payload)?;
-            Event::Opened { local, peer }
-        }
+        k if k == Kind::Opened as u8 => read_opened(payload)?,
         k if k == Kind::Ended as u8 => Event::Ended { direction, at },
         k if k == Kind::Failed as u8 => Event::Failed {
             direction,
@@ -361,7 +358,7 @@ fn read_raw(bytes: &[u8]) -> Option<RawRecord> {
     Some(unsafe { head.as_ptr().cast::<RawRecord>().read_unaligned() })
 }
 
-fn read_tuple(payload: &[u8]) -> Option<(Endpoint, Endpoint)> {
+fn read_opened(payload: &[u8]) -> Option<Event<'_>> {
     let bytes = payload.get(..size_of::<Tuple>())?;
     // SAFETY: as for `read_raw`.
     let tuple = unsafe { bytes.as_ptr().cast::<Tuple>().read_unaligned() };
@@ -373,16 +370,17 @@ fn read_tuple(payload: &[u8]) -> Option<(Endpoint, Endpoint)> {
             IpAddr::V6(Ipv6Addr::from(bytes)).to_canonical()
         }
     };
-    Some((
-        Endpoint {
+    Some(Event::Opened {
+        local: Endpoint {
             ip: address(tuple.local),
             port: tuple.local_port,
         },
-        Endpoint {
+        peer: Endpoint {
             ip: address(tuple.peer),
             port: u16::from_be(tuple.peer_port),
         },
-    ))
+        comm: Comm::new(&tuple.comm),
+    })
 }
 
 const AF_INET: u16 = 2;

@@ -32,7 +32,7 @@ pub fn fuzz_pcap(bytes: &[u8]) {
 
 fn check(sockets: &mut FxHashMap<SocketId, Seen>, record: &Record<'_>) {
     let seen = match record.event {
-        Event::Opened { local, peer } => {
+        Event::Opened { local, peer, .. } => {
             assert!(
                 sockets.insert(record.socket, Seen::default()).is_none(),
                 "{:?} opened twice: {local} {peer}",

@@ -4,7 +4,7 @@ use super::owners::Owners;
 use super::stream::Data;
 use super::table::{End, Key};
 use crate::capture::{Event, Record, Segment};
-use crate::units::{Direction, MonoNanos, Origins, OwnerId, Side, SocketId, TcpSeq};
+use crate::units::{Comm, Direction, MonoNanos, Origins, OwnerId, Side, SocketId, TcpSeq};
 
 /// `ECONNRESET` of Linux, on whatever the capture is read.
 const ECONNRESET: i32 = 104;
@@ -103,7 +103,8 @@ impl View {
             (Side::Client, client, server),
             (Side::Server, server, client),
         ] {
-            self.tell(side, Event::Opened { local, peer }, sink);
+            let comm = Comm::default();
+            self.tell(side, Event::Opened { local, peer, comm }, sink);
         }
     }
 

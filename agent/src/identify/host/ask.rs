@@ -11,7 +11,7 @@ use crate::identify::kubepods::{Place, places};
 use crate::identify::pods::Found;
 use crate::identify::process::{cgroup_paths, comm_of, docker_name};
 use crate::identify::{Origin, WorkloadKey};
-use crate::units::MonoNanos;
+use crate::units::{Comm, MonoNanos};
 
 /// What the host says about an owner.
 pub(super) enum Answer {
@@ -25,26 +25,28 @@ pub(super) enum Answer {
 }
 
 impl Identifier {
-    pub(super) fn ask_process(&self, pid: u32) -> Answer {
+    /// Also what the process is called, if that was asked for.
+    pub(super) fn ask_process(&self, pid: u32) -> (Answer, Option<Comm>) {
         let Some(process) = self.process(pid) else {
-            return Answer::Gone;
+            return (Answer::Gone, None);
         };
         let paths = cgroup_paths(&process);
         let paths: Vec<&str> = paths.iter().map(|(_, path)| path.as_str()).collect();
         if let Some(answer) = self.name(&paths) {
-            return answer;
+            return (answer, None);
         }
         let Some(comm) = comm_of(&process) else {
-            return Answer::Gone;
+            return (Answer::Gone, None);
         };
         let exe = process.exe().ok();
         let exe = exe.as_deref().and_then(Path::to_str);
         let args = process.cmdline().unwrap_or_default();
-        let name = command_name(&comm, exe, &args);
+        let name = command_name(&comm.as_str_lossy(), exe, &args);
         // Another process of this id, even of this name, is another workload.
         let started = process.stat().map_or(0, |stat| stat.starttime);
         let key = key_of("process", &format!("{pid} {started}"));
-        Answer::Is(key, Origin::Command(name.into()))
+        let answer = Answer::Is(key, Origin::Command(name.into()));
+        (answer, Some(comm))
     }
 
     pub(super) fn ask_cgroup(&mut self, id: u64, pid: u32, now: MonoNanos) -> Answer {

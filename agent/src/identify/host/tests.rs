@@ -65,7 +65,7 @@ impl Host {
     }
 }
 
-fn ask(identifier: &mut Identifier, owner: u64, pid: u32, seconds: u64) -> Known {
+pub(super) fn ask(identifier: &mut Identifier, owner: u64, pid: u32, seconds: u64) -> Known {
     let now = MonoNanos(seconds * SECOND);
     identifier
         .known(OwnerId(owner), pid, None, now)
@@ -73,7 +73,7 @@ fn ask(identifier: &mut Identifier, owner: u64, pid: u32, seconds: u64) -> Known
         .clone()
 }
 
-fn service(known: &Known) -> &str {
+pub(super) fn service(known: &Known) -> &str {
     &known.workload.service
 }
 
@@ -363,7 +363,7 @@ fn a_cgroup_listens_where_its_processes_listen() {
 }
 
 /// A process's directory in `/proc` is another's when its id is.
-fn replace(host: &Host, pid: u32, comm: &str, started: u64) {
+pub(super) fn replace(host: &Host, pid: u32, comm: &str, started: u64) {
     let gone = host.path(&format!("gone-{pid}-{started}"));
     // It stays, so that no other gets its inode.
     let directory = host.path(&format!("proc/{pid}"));

@@ -16,8 +16,8 @@ use nodespan_tests::suite::{self, Arguments};
 use nodespan_tests::targets::Places;
 use nodespan_tests::zipkin::Zipkin;
 use nodespan_tests::{
-    contained, everywhere, full, handed, legacy, narrow, opaque, past, selected, traced, traffic,
-    verified, workloads, wrong,
+    brief, contained, everywhere, full, handed, legacy, narrow, opaque, past, selected, traced,
+    traffic, verified, workloads, wrong,
 };
 
 pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
@@ -51,7 +51,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
             report.result("contained", Err(error));
         }
         type Run = fn(&mut Report, &Path, &Places) -> Result<()>;
-        let parts: [(&str, Run); 8] = [
+        let parts: [(&str, Run); 9] = [
             ("narrow", narrow::run),
             ("selected", selected::run),
             ("past", past::run),
@@ -59,6 +59,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
             ("full", full::run),
             ("workloads", workloads::run),
             ("handed", handed::run),
+            ("brief", brief::run),
             ("legacy", legacy::run),
         ];
         for (name, run) in parts {

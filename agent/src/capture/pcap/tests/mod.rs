@@ -49,7 +49,7 @@ fn keep(record: &Record<'_>) -> Kept {
         origins: record.origins,
         owner: record.owner.0,
         what: match record.event {
-            Event::Opened { local, peer } => What::Opened(local, peer),
+            Event::Opened { local, peer, .. } => What::Opened(local, peer),
             Event::Segment(segment) => {
                 assert_eq!((segment.entry, segment.tail), (segment.exit, &[][..]));
                 What::Data {
