@@ -52,6 +52,16 @@ impl Workspace {
     pub(crate) fn cargo(&self) -> Command {
         let mut command = Command::new("cargo");
         command.current_dir(&self.root);
+        // What `cargo xtask` says of xtask: a build script that asks for such a
+        // variable (ring's does) would run again whenever somebody builds without
+        // xtask, and all that depends on it be built again.
+        for (name, _) in env::vars_os() {
+            let is_of_package =
+                |name: &str| name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_");
+            if name.to_str().is_some_and(is_of_package) {
+                command.env_remove(name);
+            }
+        }
         command
     }
 
