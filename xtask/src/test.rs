@@ -4,7 +4,7 @@
 use std::{
     fs,
     io::{BufRead, BufReader, Write},
-    path::Path,
+    path::{Path, PathBuf},
     process::{Command, Stdio},
     thread::{self, ScopedJoinHandle},
 };
@@ -57,16 +57,29 @@ impl Test {
         let (mut tally, mut times) = (Tally::default(), Times::begin());
         if !self.suites_only {
             bring_components()?;
-            lint(&workspace, &mut tally);
-            times.end("lint");
-            unit_tests(&workspace, &mut tally)?;
-            times.end("unit tests");
         }
-        if !self.fast
-            && let Err(error) = self.slow(&workspace, &mut tally, &mut times)
-        {
-            tally.fail("suites", &format!("{error:#}"));
-        }
+        thread::scope(|scope| -> Result<()> {
+            // Compilers use one processor much of the time, and so do tests.
+            let built =
+                (!self.fast).then(|| scope.spawn(|| in_background(|| Built::make(&workspace))));
+            if !self.suites_only {
+                lint(&workspace, &mut tally);
+                times.end("lint");
+                unit_tests(&workspace, &mut tally)?;
+                times.end("unit tests");
+            }
+            let Some(built) = built else {
+                return Ok(());
+            };
+            let built = sh::step("the release's build", || ended(built));
+            times.end("builds");
+            let done =
+                built.and_then(|built| self.slow(&workspace, &built, &mut tally, &mut times));
+            if let Err(error) = done {
+                tally.fail("suites", &format!("{error:#}"));
+            }
+            Ok(())
+        })?;
         println!("{}", times.line());
         tally.print_failures();
         println!("{}", tally.summary());
@@ -74,20 +87,21 @@ impl Test {
     }
 
     /// What needs the BPF toolchain, guests and real servers.
-    fn slow(&self, workspace: &Workspace, tally: &mut Tally, times: &mut Times) -> Result<()> {
-        setup::ensure(&Part::all())?;
-        times.end("setup");
+    fn slow(
+        &self,
+        workspace: &Workspace,
+        Built { agent, suites }: &Built,
+        tally: &mut Tally,
+        times: &mut Times,
+    ) -> Result<()> {
+        tally.pass("build --release");
         if !self.suites_only {
             tally.check("kernel programs without warnings", || {
                 build::check_kernel_programs(workspace)
             });
         }
-        let objects = build::kernel_objects(workspace)?;
-        let agent = build::binary(workspace, "nodespan", "nodespan", true, Some(&objects))?;
-        tally.pass("build --release");
-        times.end("agent");
         tally.check("systemd-analyze of the unit", || {
-            systemd::check(workspace, &agent)
+            systemd::check(workspace, agent)
         });
 
         if !self.suites_only {
@@ -100,14 +114,12 @@ impl Test {
         let zipkin = sh::step("starting Zipkin", || Zipkin::start(0, Some(&out)))?;
         let jaeger = sh::step("starting Jaeger", || Jaeger::start(workspace, &out))?;
         let kernels: &[Kernel] = &self.kernel.0;
-        let suites = SUITES.iter().filter(|suite| match suite.place {
+        let wanted = SUITES.iter().filter(|suite| match suite.place {
             Place::OneGuest(kernel) | Place::Counted(kernel) => kernels.contains(&kernel),
             Place::Host | Place::Guest => true,
         });
-        let suites: Vec<&Suite> = suites.collect();
-        let needs_image = suites.iter().any(|suite| suite.containers);
-        build::binaries(workspace, suite::PACKAGE, &objects)?;
-        times.end("suites' program");
+        let wanted: Vec<&Suite> = wanted.collect();
+        let needs_image = wanted.iter().any(|suite| suite.containers);
         thread::scope(|scope| {
             // It takes minutes, and what runs on this machine mostly waits.
             let mut image =
@@ -129,7 +141,7 @@ impl Test {
                 };
                 let image = suite.containers.then(made);
                 Ok(Site {
-                    program: workspace.target.join("release").join(suite::PROGRAM),
+                    program: suites.clone(),
                     agent: agent.clone(),
                     zipkin: &zipkin,
                     jaeger: &jaeger,
@@ -139,7 +151,7 @@ impl Test {
                     out: out.clone(),
                 })
             };
-            let (hosts, guests): (Vec<_>, Vec<_>) = suites
+            let (hosts, guests): (Vec<_>, Vec<_>) = wanted
                 .into_iter()
                 .partition(|suite| suite.place == Place::Host);
             let hosts = hosts.into_iter().map(|suite| Ok((suite, site(suite)?)));
@@ -171,6 +183,23 @@ impl Test {
             times.end("suites in one guest");
             Ok(())
         })
+    }
+}
+
+/// What the suites run, with its set-up.
+struct Built {
+    agent: PathBuf,
+    suites: PathBuf,
+}
+
+impl Built {
+    fn make(workspace: &Workspace) -> Result<Self> {
+        setup::ensure(&Part::all())?;
+        let objects = build::kernel_objects(workspace)?;
+        let agent = build::binary(workspace, "nodespan", "nodespan", true, Some(&objects))?;
+        build::binaries(workspace, suite::PACKAGE, &objects)?;
+        let suites = workspace.target.join("release").join(suite::PROGRAM);
+        Ok(Self { agent, suites })
     }
 }
 
