@@ -271,14 +271,17 @@ impl Identifier {
         self.forget_unowned();
     }
 
+    /// Whether an owner is a cgroup that is known not to hold several workloads.
+    fn is_one_cgroup(&self, owner: OwnerId) -> bool {
+        let known = self.owners.get(&owner.0);
+        owner.0 & OWNER_PROCESS == 0 && known.is_some_and(|owner| owner.is != Is::Several)
+    }
+
     /// The processes of an owner: those of its cgroup if that is one workload,
     /// else this one.
     fn processes(&self, owner: OwnerId, pid: u32) -> Vec<u32> {
-        let one = self
-            .owners
-            .get(&owner.0)
-            .is_some_and(|o| o.is != Is::Several);
-        let path = (owner.0 & OWNER_PROCESS == 0 && one)
+        let path = self
+            .is_one_cgroup(owner)
             .then(|| self.unified_path(pid))
             .flatten()
             .filter(|path| self.tree.is(path, owner.0));
@@ -330,12 +333,7 @@ impl Identify for Identifier {
     }
 
     fn introduce(&mut self, owner: OwnerId, pid: u32, comm: Comm) {
-        let is_one = owner.0 & OWNER_PROCESS == 0
-            && self
-                .owners
-                .get(&owner.0)
-                .is_some_and(|o| o.is != Is::Several);
-        if !is_one && pid != 0 && !comm.is_empty() {
+        if !self.is_one_cgroup(owner) && pid != 0 && !comm.is_empty() {
             self.introduced.keep(pid, comm);
         }
     }
