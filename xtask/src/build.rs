@@ -127,17 +127,6 @@ pub(crate) fn binary(
     Ok(workspace.target.join(profile).join(name))
 }
 
-/// Builds all binaries of a package as they are released, at once: one after
-/// the other would leave a processor idle.
-///
-/// # Errors
-/// If one does not build.
-pub(crate) fn binaries(workspace: &Workspace, package: &str, objects: &Path) -> Result<()> {
-    let mut cargo = workspace.cargo();
-    cargo.args(["build", "-p", package, "--bins", "--release"]);
-    sh::run(cargo.envs(object_variables(objects)))
-}
-
 fn object_variables(folder: &Path) -> impl Iterator<Item = (&'static str, PathBuf)> {
     let variable = |object: &Variant| (object.variable, folder.join(object.file));
     OBJECTS.iter().map(variable)

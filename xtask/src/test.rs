@@ -196,10 +196,11 @@ impl Built {
     fn make(workspace: &Workspace) -> Result<Self> {
         setup::ensure(&Part::all())?;
         let objects = build::kernel_objects(workspace)?;
-        let agent = build::binary(workspace, "nodespan", "nodespan", true, Some(&objects))?;
-        build::binaries(workspace, suite::PACKAGE, &objects)?;
-        let suites = workspace.target.join("release").join(suite::PROGRAM);
-        Ok(Self { agent, suites })
+        let release = |package, name| build::binary(workspace, package, name, true, Some(&objects));
+        Ok(Self {
+            agent: release("nodespan", "nodespan")?,
+            suites: release(suite::PACKAGE, suite::PROGRAM)?,
+        })
     }
 }
 
