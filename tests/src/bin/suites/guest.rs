@@ -7,12 +7,11 @@
 //! traffic alone is judged: no kernel feature is needed for that.
 
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
 
 use anyhow::{Context as _, Result};
 use nodespan_tests::backends::Servers;
 use nodespan_tests::report::Report;
-use nodespan_tests::suite::{self, Arguments};
+use nodespan_tests::suite::Arguments;
 use nodespan_tests::targets::Places;
 use nodespan_tests::zipkin::Zipkin;
 use nodespan_tests::{
@@ -20,18 +19,17 @@ use nodespan_tests::{
     traffic, verified, workloads, wrong,
 };
 
-pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
-    let mut report = arguments.report();
+pub(crate) fn run(arguments: &Arguments, report: &mut Report) -> Result<()> {
     report.note(&format!("suites guest on kernel {}", arguments.kernel));
     let nodespan = std::env::var_os("NODESPAN_BIN").map(PathBuf::from);
     let (places, nodespan) = (&arguments.places(), nodespan.as_ref());
-    if let Err(error) = traffic::run(&mut report, places, nodespan) {
+    if let Err(error) = traffic::run(report, places, nodespan) {
         report.result("traffic", Err(error));
     }
     let zipkin = std::env::var("NODESPAN_ZIPKIN").context("NODESPAN_ZIPKIN is not set");
     let traced = zipkin
         .and_then(|url| Zipkin::new(&url))
-        .and_then(|zipkin| traced::run(&mut report, places, nodespan, &zipkin));
+        .and_then(|zipkin| traced::run(report, places, nodespan, &zipkin));
     if let Err(error) = traced {
         report.result("traced", Err(error));
     }
@@ -39,14 +37,14 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
         let zipkin = std::env::var("NODESPAN_ZIPKIN").ok();
         let jaeger = std::env::var("NODESPAN_JAEGER").ok();
         let everywhere = Servers::new(zipkin.as_deref(), jaeger.as_deref())
-            .and_then(|servers| everywhere::run(&mut report, places, nodespan, &servers));
+            .and_then(|servers| everywhere::run(report, places, nodespan, &servers));
         if let Err(error) = everywhere {
             report.result("everywhere", Err(error));
         }
         let contained = zipkin
             .as_deref()
             .context("NODESPAN_ZIPKIN is not set")
-            .and_then(|url| contained::run(&mut report, nodespan, places, url));
+            .and_then(|url| contained::run(report, nodespan, places, url));
         if let Err(error) = contained {
             report.result("contained", Err(error));
         }
@@ -63,17 +61,17 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
             ("legacy", legacy::run),
         ];
         for (name, run) in parts {
-            if let Err(error) = run(&mut report, nodespan, places) {
+            if let Err(error) = run(report, nodespan, places) {
                 report.result(name, Err(error));
             }
             report.note(&format!("{name} is done"));
         }
-        if let Err(error) = wrong::run(&mut report, nodespan, &places.out) {
+        if let Err(error) = wrong::run(report, nodespan, &places.out) {
             report.result("wrong", Err(error));
         }
-        if let Err(error) = verified::run(&mut report, nodespan, places, &arguments.kernel) {
+        if let Err(error) = verified::run(report, nodespan, places, &arguments.kernel) {
             report.result("verified", Err(error));
         }
     }
-    Ok(suite::finish(&report))
+    Ok(())
 }

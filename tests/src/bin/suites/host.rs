@@ -5,22 +5,21 @@
 //! (`cargo xtask test` sets them).
 
 use std::path::PathBuf;
-use std::process::ExitCode;
 
 use anyhow::Result;
 use nodespan_tests::backends::{self, Servers};
+use nodespan_tests::report::Report;
 use nodespan_tests::suite::{self, Arguments};
 use nodespan_tests::{host, policies};
 
-pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
+pub(crate) fn run(arguments: &Arguments, report: &mut Report) -> Result<()> {
     let (nodespan, out) = (suite::agent()?, &arguments.out);
     let zipkin = std::env::var("NODESPAN_ZIPKIN").ok();
     let jaeger = std::env::var("NODESPAN_JAEGER").ok();
-    let mut report = arguments.report();
-    host::run(&mut report, &nodespan, zipkin.as_deref(), out);
-    policies::run(&mut report, &nodespan, out)?;
+    host::run(report, &nodespan, zipkin.as_deref(), out);
+    policies::run(report, &nodespan, out)?;
     let servers = Servers::new(zipkin.as_deref(), jaeger.as_deref());
     let jar = std::env::var_os("NODESPAN_ZIPKIN_JAR").map(PathBuf::from);
-    backends::run(&mut report, &nodespan, servers, jar.as_deref(), out);
-    Ok(suite::finish(&report))
+    backends::run(report, &nodespan, servers, jar.as_deref(), out);
+    Ok(())
 }

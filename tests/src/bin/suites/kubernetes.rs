@@ -4,16 +4,14 @@
 //! The agent is `NODESPAN_BIN`, the API `NODESPAN_KUBERNETES`
 //! (`cargo xtask test` sets them, `cargo xtask serve --kubernetes` prints it).
 
-use std::process::ExitCode;
-
 use anyhow::Result;
 use nodespan_tests::kubernetes::{self, Cluster};
+use nodespan_tests::report::Report;
 use nodespan_tests::suite::{self, Arguments};
 
-pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
+pub(crate) fn run(arguments: &Arguments, report: &mut Report) -> Result<()> {
     let nodespan = suite::agent()?;
     let cluster = Cluster::new(&suite::needed("NODESPAN_KUBERNETES")?)?;
-    let mut report = arguments.report();
-    kubernetes::run(&mut report, &nodespan, &cluster, &arguments.out);
-    Ok(suite::finish(&report))
+    kubernetes::run(report, &nodespan, &cluster, &arguments.out);
+    Ok(())
 }

@@ -16,9 +16,10 @@ use std::process::ExitCode;
 
 use anyhow::{Context as _, Result, bail};
 use nodespan_tests::identity;
-use nodespan_tests::suite::Arguments;
+use nodespan_tests::report::Report;
+use nodespan_tests::suite::{self, Arguments};
 
-type Run = fn(&Arguments) -> Result<ExitCode>;
+type Run = fn(&Arguments, &mut Report) -> Result<()>;
 
 const SUITES: [(&str, Run); 6] = [
     ("guest", guest::run),
@@ -44,5 +45,8 @@ fn main() -> Result<ExitCode> {
     let Some((_, run)) = SUITES.iter().find(|(name, _)| name == wanted) else {
         bail!("there is no suite {wanted:?}, but {names}");
     };
-    run(&Arguments::of(words)?)
+    let arguments = Arguments::of(words)?;
+    let mut report = arguments.report();
+    run(&arguments, &mut report)?;
+    Ok(suite::finish(&report))
 }

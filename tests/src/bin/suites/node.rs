@@ -4,19 +4,17 @@
 //! The agent is `NODESPAN_BIN`, the API `NODESPAN_KUBERNETES`
 //! (`cargo xtask test` sets them).
 
-use std::process::ExitCode;
-
 use anyhow::Result;
 use nodespan_tests::kubernetes::{self, Cluster};
+use nodespan_tests::report::Report;
 use nodespan_tests::suite::{self, Arguments};
 
-pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
+pub(crate) fn run(arguments: &Arguments, report: &mut Report) -> Result<()> {
     let nodespan = suite::agent()?;
     let cluster = Cluster::new(&suite::needed("NODESPAN_KUBERNETES")?)?;
-    let mut report = arguments.report();
-    let run = kubernetes::run_node(&mut report, &nodespan, &cluster, &arguments.places());
+    let run = kubernetes::run_node(report, &nodespan, &cluster, &arguments.places());
     if let Err(error) = run {
         report.result("node", Err(error));
     }
-    Ok(suite::finish(&report))
+    Ok(())
 }

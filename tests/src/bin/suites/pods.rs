@@ -10,11 +10,11 @@
 //! `NODESPAN_IMAGE`, a root file system's archive (`cargo xtask test` sets them).
 
 use std::path::PathBuf;
-use std::process::ExitCode;
 
 use anyhow::{Result, ensure};
 use nodespan_tests::backends::jaeger::Jaeger;
 use nodespan_tests::kubernetes::{self, Cluster, PodsSite};
+use nodespan_tests::report::Report;
 use nodespan_tests::suite::{self, Arguments};
 use nodespan_tests::zipkin::Zipkin;
 
@@ -25,7 +25,7 @@ const SOME: usize = 50;
 /// The kernel that has all.
 const THOROUGH: &str = "6.12";
 
-pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
+pub(crate) fn run(arguments: &Arguments, report: &mut Report) -> Result<()> {
     let kernel = &arguments.kernel;
     ensure!(kernel != suite::UNKNOWN, "--kernel NAME is needed");
     let site = PodsSite {
@@ -39,9 +39,8 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
         churns: if kernel == THOROUGH { ALL } else { SOME },
         leaks: kernel == THOROUGH,
     };
-    let mut report = arguments.report();
-    if let Err(error) = kubernetes::run_pods(&mut report, &site) {
+    if let Err(error) = kubernetes::run_pods(report, &site) {
         report.result("pods", Err(error));
     }
-    Ok(suite::finish(&report))
+    Ok(())
 }

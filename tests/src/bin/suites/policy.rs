@@ -6,21 +6,19 @@
 //! `NODESPAN_ZIPKIN_2` (`cargo xtask test` sets all three). The second must be
 //! used by nobody else.
 
-use std::process::ExitCode;
-
 use anyhow::Result;
 use nodespan_tests::policy;
+use nodespan_tests::report::Report;
 use nodespan_tests::suite::{self, Arguments, needed};
 use nodespan_tests::zipkin::Zipkin;
 
-pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
+pub(crate) fn run(arguments: &Arguments, report: &mut Report) -> Result<()> {
     let nodespan = suite::agent()?;
     let zipkins = [
         Zipkin::new(&needed("NODESPAN_ZIPKIN")?)?,
         Zipkin::new(&needed("NODESPAN_ZIPKIN_2")?)?,
     ];
-    let mut report = arguments.report();
     report.note(&format!("suites policy on kernel {}", arguments.kernel));
-    policy::run(&mut report, &arguments.places(), &nodespan, &zipkins)?;
-    Ok(suite::finish(&report))
+    policy::run(report, &arguments.places(), &nodespan, &zipkins)?;
+    Ok(())
 }
