@@ -178,6 +178,7 @@ impl Node {
             name: format!("web-{n}").into(),
             namespace: "shop".into(),
             node: Some("node-1".into()),
+            own: true,
             ips: vec![[10, 0, 0, 7].into()],
             host_network: false,
             containers: vec![(container(n).into(), "app".into())],

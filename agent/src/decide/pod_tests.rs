@@ -145,6 +145,7 @@ fn pods(resources: &Resources) -> Vec<Arc<Pod>> {
             name: name.into(),
             namespace: "shop".into(),
             node: Some("node".into()),
+            own: true,
             ips: vec![ip.parse().unwrap()],
             host_network,
             containers: vec![(format!("id-of-{name}").into(), "app".into())],

@@ -25,6 +25,8 @@ pub struct Directory {
     on_network: HashMap<IpAddr, Vec<Arc<Pod>>, FxBuildHasher>,
     /// Containers of this node, by the runtime's id.
     containers: HashMap<Arc<str>, Arc<Pod>>,
+    /// Pods of this node.
+    own: HashMap<PodUid, Arc<Pod>>,
     /// Whether the first list of pods is complete, so that what is not here
     /// does not exist (yet).
     pub synced: bool,
@@ -47,6 +49,8 @@ pub struct Pod {
     pub namespace: Arc<str>,
     /// `spec.nodeName`, once it is scheduled.
     pub node: Option<Arc<str>>,
+    /// Whether that is this node.
+    pub own: bool,
     /// `status.podIPs`; none once the pod is over (`Succeeded`, `Failed`),
     /// because its addresses may be another's by then.
     pub ips: Vec<IpAddr>,
@@ -118,12 +122,16 @@ impl Directory {
             let place = pods.partition_point(|other| other.uid < pod.uid);
             pods.insert(place, Arc::clone(&pod));
         }
+        if pod.own {
+            self.own.insert(pod.uid.clone(), Arc::clone(&pod));
+        }
         self.pods.insert(pod.uid.clone(), pod);
     }
 
     /// Takes a pod out, but not its addresses.
     pub fn remove_pod(&mut self, uid: &PodUid) -> Option<Arc<Pod>> {
         let pod = self.pods.remove(uid)?;
+        self.own.remove(uid);
         for (id, _) in &pod.containers {
             let is_its = |of: &Arc<Pod>| of.uid == *uid;
             if self.containers.get(id).is_some_and(is_its) {
@@ -184,10 +192,10 @@ impl Directory {
         self.containers.get(container)
     }
 
-    /// The pods of this node that have containers; each as often as it has
-    /// some.
+    /// The pods of this node, whether or not the kubelet has told of their
+    /// containers.
     pub fn own_pods(&self) -> impl Iterator<Item = &Arc<Pod>> {
-        self.containers.values()
+        self.own.values()
     }
 
     /// All pods.
@@ -288,6 +296,7 @@ mod tests {
             name: "web-1".into(),
             namespace: "shop".into(),
             node: None,
+            own: container % 2 == 0,
             ips: vec![[10, 0, 0, ip].into()],
             host_network,
             containers: vec![(format!("id-{container}").into(), "app".into())],
@@ -321,6 +330,11 @@ mod tests {
             }
             prop_assert_eq!(directory.pods().count(), there.len());
             prop_assert_eq!(directory.containers.len(), there.len());
+            let own = there.values().filter(|pod| pod.own);
+            prop_assert_eq!(directory.own_pods().count(), own.clone().count());
+            for pod in own {
+                prop_assert_eq!(directory.own.get(&pod.uid), Some(pod));
+            }
             for pod in there.values() {
                 prop_assert_eq!(directory.pod(&pod.uid), Some(pod));
                 prop_assert_eq!(directory.pod_of(&pod.containers[0].0), Some(pod));

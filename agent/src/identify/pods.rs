@@ -142,6 +142,7 @@ mod tests {
             name: "web-1".into(),
             namespace: "shop".into(),
             node: None,
+            own: true,
             ips: Vec::new(),
             host_network: false,
             containers: vec![("told".into(), "app".into())],

@@ -26,6 +26,7 @@ fn pod(uid: &str, name: &str, containers: &[(&str, &str)]) -> Pod {
         name: name.into(),
         namespace: "shop".into(),
         node: Some("node-1".into()),
+        own: true,
         ips: vec![[10, 0, 0, 7].into()],
         host_network: false,
         containers: containers
@@ -227,6 +228,26 @@ fn a_pod_that_is_gone_is_remembered_for_a_minute() {
     assert_eq!(known.origin, Origin::Gone);
     assert_eq!(identifier.pods.as_ref().unwrap().sizes(), [0, 0]);
     assert_eq!(identifier.known.len(), 1);
+}
+
+/// The kubelet reports containers some time after they were started.
+#[test]
+fn a_pod_that_went_before_its_containers_were_told_of_is_remembered() {
+    let host = Host::new();
+    let id = host.cgroup(&path(1, 1));
+    let mut identifier = host.identifier();
+    identifier.learn(&directory([pod(&uid(1), "job-1", &[])]), at(0));
+    identifier.learn(&directory([]), at(1));
+    let known = ask(&mut identifier, id, 0, 2).unwrap();
+    assert_eq!(&*known.workload.pod.as_ref().unwrap().name, "job-1");
+    // Another node's is none that anybody here can ask for.
+    let elsewhere = Pod {
+        own: false,
+        ..pod(&uid(2), "web-2", &[])
+    };
+    identifier.learn(&directory([elsewhere]), at(3));
+    identifier.learn(&directory([]), at(4));
+    assert_eq!(identifier.pods.as_ref().unwrap().sizes(), [1, 0]);
 }
 
 #[test]

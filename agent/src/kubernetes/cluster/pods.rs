@@ -133,6 +133,7 @@ impl Cluster {
             name: Arc::clone(&facts.name),
             namespace: Arc::clone(&facts.namespace),
             node: facts.node.clone(),
+            own: self.is_here(facts.node.as_deref()),
             ips: facts.ips.to_vec(),
             host_network: facts.host_network,
             containers: facts.containers.to_vec(),

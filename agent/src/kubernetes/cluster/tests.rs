@@ -1,3 +1,4 @@
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 
 use proptest::prelude::*;
@@ -74,6 +75,16 @@ fn containers_are_those_of_this_node() {
         ["here-id app", "1 init", "0 init", "2 crashed"]
     );
     assert!(known(&mut cluster, "there").unwrap().containers.is_empty());
+    // One of this node is its own before the kubelet has told of a container.
+    let early = with(
+        pod("early", json!({})),
+        "/status/containerStatuses",
+        json!([]),
+    );
+    apply(&mut cluster, early);
+    let directory = cluster.generation().directory;
+    let own: BTreeSet<&str> = directory.own_pods().map(|pod| &*pod.name).collect();
+    assert_eq!(own, BTreeSet::from(["early", "here"]));
 }
 
 /// The kubelet tells of a container's id a while after it has started it.
