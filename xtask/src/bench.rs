@@ -22,7 +22,7 @@ use crate::{
     kernel::Kernel,
     setup::{self, Part, servers},
     sh,
-    vm::Guest,
+    vm::{Guest, Idle},
     workspace::Workspace,
 };
 
@@ -170,7 +170,7 @@ impl Bench {
                 .timeout(TIMEOUT)
                 .console(spec.out.join("console.log"));
             if mode == Mode::Instructions {
-                guest = guest.with_icount();
+                guest = guest.with_icount(Idle::Skipped);
             }
             let code = guest.run(&command)?;
             if code != 0 {

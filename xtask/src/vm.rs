@@ -46,7 +46,7 @@ pub(crate) struct Guest {
     kernel: Kernel,
     memory_mib: u32,
     processors: u32,
-    icount: bool,
+    icount: Option<Idle>,
     net: bool,
     shares: Vec<PathBuf>,
     env: Vec<(OsString, OsString)>,
@@ -54,6 +54,18 @@ pub(crate) struct Guest {
     timeout: Duration,
     console: Option<PathBuf>,
     output: Output,
+}
+
+/// What time is worth in a guest that counts instructions while it has none
+/// to execute.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Idle {
+    /// Nothing: it is the next timer's time at once. What waits for a file of the
+    /// host waits a thousand times as long as the host took for it, so there
+    /// may be no limit to how long something takes.
+    Skipped,
+    /// What it is outside.
+    Waited,
 }
 
 /// Which of the command's two streams.
@@ -151,7 +163,7 @@ impl Guest {
             kernel,
             memory_mib: 3 * 1024,
             processors: 2,
-            icount: false,
+            icount: None,
             net: false,
             shares: Vec::new(),
             env: Vec::new(),
@@ -178,8 +190,8 @@ impl Guest {
 
     /// One nanosecond per executed instruction, on one processor.
     #[must_use]
-    pub(crate) const fn with_icount(mut self) -> Self {
-        self.icount = true;
+    pub(crate) const fn with_icount(mut self, idle: Idle) -> Self {
+        self.icount = Some(idle);
         self
     }
 
@@ -260,7 +272,11 @@ impl Guest {
     }
 
     const fn processors(&self) -> u32 {
-        if self.icount { 1 } else { self.processors }
+        if self.icount.is_some() {
+            1
+        } else {
+            self.processors
+        }
     }
 
     fn boot(&self, command: &[OsString]) -> Result<i32> {

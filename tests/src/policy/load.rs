@@ -2,7 +2,7 @@
 //! new state, none is lost and none is there twice.
 //!
 //! What is reached in a second depends on who else uses the machine, unless the
-//! guest counts its time in instructions (`cargo xtask vm --icount`).
+//! guest counts its processor's time in instructions (`cargo xtask vm --icount`).
 
 use std::collections::BTreeSet;
 use std::fs;

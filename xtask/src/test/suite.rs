@@ -21,7 +21,7 @@ use crate::{
     kernel::Kernel,
     servers::{Jaeger, Kubernetes, Zipkin},
     setup::{runtime, servers},
-    vm::{Guest, Output, Stream},
+    vm::{Guest, Idle, Output, Stream},
 };
 
 /// Where a suite runs.
@@ -335,7 +335,7 @@ fn attend(
     if let Place::Counted(_) = suite.place {
         // Nothing is asked of a server out there, whose time is another.
         guest = guest
-            .with_icount()
+            .with_icount(Idle::Waited)
             .env("NODESPAN_ZIPKIN_2", site.zipkin.url_from_guest());
     }
     if let Some(second) = &site.second_zipkin {

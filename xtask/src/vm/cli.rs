@@ -5,7 +5,7 @@ use std::{ffi::OsString, path::PathBuf, time::Duration};
 use anyhow::{Context, Result, bail};
 use clap::Args;
 
-use super::Guest;
+use super::{Guest, Idle};
 use crate::kernel::Kernels;
 
 /// Run a command as root in a guest with this machine's files.
@@ -21,6 +21,7 @@ pub(crate) struct Vm {
     #[arg(long, default_value_t = 2)]
     smp: u32,
     /// Count instructions instead of time: one a nanosecond, one processor.
+    /// Time in which there is nothing to do is skipped.
     #[arg(long)]
     icount: bool,
     /// Seconds after which the guest is ended.
@@ -56,7 +57,7 @@ impl Vm {
                 .processors_set(self.smp)
                 .timeout(Duration::from_secs(self.timeout));
             if self.icount {
-                guest = guest.with_icount();
+                guest = guest.with_icount(Idle::Skipped);
             }
             if self.net {
                 guest = guest.with_net();

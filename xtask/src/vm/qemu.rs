@@ -2,7 +2,7 @@
 
 use std::{ffi::OsString, path::Path};
 
-use super::Guest;
+use super::{Guest, Idle};
 use crate::setup::kernels::KernelTree;
 
 /// The kernel's messages go to a file, so that they never mix with the
@@ -19,8 +19,12 @@ pub(super) fn arguments(guest: &Guest, tree: &KernelTree, dir: &Path) -> Vec<OsS
     // its own code (as attaching fentry does) kills a boot now and then.
     args.pair("-accel", "tcg,thread=single");
     args.pair("-cpu", "max");
-    if guest.icount {
-        args.pair("-icount", "shift=0,sleep=off");
+    if let Some(idle) = guest.icount {
+        let sleep = match idle {
+            Idle::Skipped => "off",
+            Idle::Waited => "on",
+        };
+        args.pair("-icount", format!("shift=0,sleep={sleep}"));
     }
     args.pair("-smp", guest.processors().to_string());
     args.pair("-m", format!("{}M", guest.memory_mib));
@@ -135,13 +139,13 @@ mod tests {
 
     #[test]
     fn counting_instructions_takes_one_processor() {
-        let guest = Guest::new(Kernel::V6_12)
-            .processors_set(4)
-            .with_icount()
-            .with_net();
-        let line = line(&guest);
-        assert!(line.contains("-icount shift=0,sleep=off -smp 1 "), "{line}");
-        assert!(line.contains("-netdev user,id=net"), "{line}");
+        let guest = Guest::new(Kernel::V6_12).processors_set(4).with_net();
+        for (idle, sleep) in [(Idle::Skipped, "off"), (Idle::Waited, "on")] {
+            let line = line(&guest.clone().with_icount(idle));
+            let wanted = format!("-icount shift=0,sleep={sleep} -smp 1 ");
+            assert!(line.contains(&wanted), "{line}");
+            assert!(line.contains("-netdev user,id=net"), "{line}");
+        }
     }
 
     #[test]
