@@ -104,11 +104,6 @@ impl Test {
             systemd::check(workspace, agent)
         });
 
-        if !self.suites_only {
-            tally.check("cargo xtask demo", demonstrate);
-            times.end("demo");
-        }
-
         let out = workspace.target.join("suites");
         fs::create_dir_all(&out)?;
         let zipkin = sh::step("starting Zipkin", || Zipkin::start(0, Some(&out)))?;
@@ -151,36 +146,34 @@ impl Test {
                     out: out.clone(),
                 })
             };
-            let (hosts, guests): (Vec<_>, Vec<_>) = wanted
-                .into_iter()
-                .partition(|suite| suite.place == Place::Host);
+            let on_host = |suite: &&Suite| suite.place == Place::Host;
+            let (hosts, guests): (Vec<_>, Vec<_>) = wanted.into_iter().partition(on_host);
             let hosts = hosts.into_iter().map(|suite| Ok((suite, site(suite)?)));
             let hosts = hosts.collect::<Result<Vec<_>>>()?;
+            // One guest, which goes well with what mostly waits.
+            let demo = (!self.suites_only).then(|| scope.spawn(demonstrate));
             suite::on_host(&hosts, tally);
-            times.end("suites on this machine");
-            // Those in one guest each go together, behind the others.
-            let mut alone = Vec::new();
-            for suite in guests {
-                if let Place::OneGuest(kernel) | Place::Counted(kernel) = &suite.place {
-                    alone.push((suite, std::slice::from_ref(kernel)));
-                    continue;
-                }
-                let site = site(suite)?;
+            if let Some(demo) = demo {
+                tally.check("cargo xtask demo", || ended(demo));
+            }
+            times.end("suites on this machine, demo");
+            // The image may not be there yet. Who needs it goes behind those that
+            // have one guest each, which leave no gap at the end.
+            let needs_image = |suite: &&Suite| suite.containers;
+            let (last, guests): (Vec<_>, Vec<_>) = guests.into_iter().partition(needs_image);
+            let on_all = |suite: &&Suite| suite.place == Place::Guest;
+            let (first, alone): (Vec<_>, Vec<_>) = guests.into_iter().partition(on_all);
+            for part in [first, [alone, last].concat()] {
+                let ready = |suite| Ok((suite, site(suite)?, suite::kernels(suite, kernels)));
+                let part = part.into_iter().map(ready).collect::<Result<Vec<_>>>()?;
                 times.end("servers and image");
-                if let Some(rootfs) = &site.image {
+                if let Some(rootfs) = part.iter().find_map(|(_, site, _)| site.image.as_ref()) {
                     check_release(workspace, rootfs, tally);
                     times.end("release");
                 }
-                suite::in_guests(&[(suite, site, kernels)], tally);
-                times.end(suite.name);
+                suite::in_guests(&part, tally);
+                times.end("suites in guests");
             }
-            let alone = alone
-                .into_iter()
-                .map(|(suite, kernel)| Ok((suite, site(suite)?, kernel)))
-                .collect::<Result<Vec<_>>>()?;
-            times.end("servers and image");
-            suite::in_guests(&alone, tally);
-            times.end("suites in one guest");
             Ok(())
         })
     }

@@ -233,6 +233,14 @@ fn start_on_host(suite: &Suite, site: &Site<'_>, run: &mut Run) -> Result<i32> {
     Ok(i32::from(!succeeded))
 }
 
+/// Those of the kernels on which a suite runs.
+pub(super) const fn kernels<'a>(suite: &'a Suite, all: &'a [Kernel]) -> &'a [Kernel] {
+    match &suite.place {
+        Place::OneGuest(kernel) | Place::Counted(kernel) => std::slice::from_ref(kernel),
+        Place::Host | Place::Guest => all,
+    }
+}
+
 /// Runs suites in guests of these kernels, two guests at a time, and prints a
 /// matrix for each suite.
 pub(super) fn in_guests(suites: &[(&Suite, Site<'_>, &[Kernel])], tally: &mut Tally) {
