@@ -23,6 +23,7 @@ use super::relay::Relay;
 use super::watches::{NAMESPACE, NODE, Scene};
 use crate::agent::Agent;
 use crate::children::{Running, command, run as run_command};
+use crate::policy::node::replace;
 use crate::raw::Client;
 use crate::report::{Report, Verdict};
 use crate::spans::{Kind, Span};
@@ -58,8 +59,9 @@ pub fn run(report: &mut Report, nodespan: &Path, cluster: &Cluster, places: &Pla
     let mut node = Node {
         web: Pod::start(&scene, places, "web-1", "web", 18_081, "10.60.0.1")?,
         other: Pod::start(&scene, places, "other-1", "other", 18_082, "10.60.0.2")?,
-        agent: start(nodespan, "node-agent", &kubeconfig, ADMIN, out)?,
+        agent: start(nodespan, NAME, &kubeconfig, ADMIN, out)?,
         relay,
+        kubeconfig,
         denied: None,
         nodespan,
         scene,
@@ -68,6 +70,7 @@ pub fn run(report: &mut Report, nodespan: &Path, cluster: &Cluster, places: &Pla
     };
     report.check("node/tags", || node.tags());
     report.check("node/first-request", || node.first_request());
+    report.check("node/assumed", || node.assumed());
     report.check("node/policy", || node.policy());
     report.check("node/kinds", || node.kinds());
     report.note("another agent, which may see less");
@@ -93,17 +96,15 @@ pub fn run(report: &mut Report, nodespan: &Path, cluster: &Cluster, places: &Pla
     Ok(())
 }
 
-/// Where the agents show what they do.
+/// What the first agent is called.
+const NAME: &str = "node-agent";
+/// Where it shows what it does.
 const ADMIN: &str = "127.0.0.1:9903";
 
 /// Starts an agent of this node.
 fn start(nodespan: &Path, name: &str, kubeconfig: &Path, admin: &str, out: &Path) -> Result<Agent> {
     let config = out.join(format!("{name}.toml"));
-    let text = format!(
-        "[agent]\nnode = \"{NODE}\"\n[admin]\nlisten = \"{admin}\"\n\
-         [kubernetes]\nkubeconfig = \"{}\"\n",
-        kubeconfig.display()
-    );
+    let text = configuration(kubeconfig, admin, false);
     fs::write(&config, text)?;
     let arguments = [Path::new("--kubernetes"), Path::new("--config"), &config];
     let mut agent = Agent::start(nodespan, name, arguments, out)?;
@@ -112,12 +113,21 @@ fn start(nodespan: &Path, name: &str, kubeconfig: &Path, admin: &str, out: &Path
     Ok(agent)
 }
 
+fn configuration(kubeconfig: &Path, admin: &str, assume: bool) -> String {
+    format!(
+        "[agent]\nnode = \"{NODE}\"\n[admin]\nlisten = \"{admin}\"\n\
+         [kubernetes]\nkubeconfig = \"{}\"\nassumeHttp = {assume}\n",
+        kubeconfig.display()
+    )
+}
+
 struct Node<'a> {
     web: Pod,
     other: Pod,
     agent: Agent,
     /// Its way to the API.
     relay: Relay,
+    kubeconfig: PathBuf,
     denied: Option<Denied>,
     nodespan: &'a Path,
     scene: Scene<'a>,
@@ -223,6 +233,31 @@ impl Node<'_> {
         ensure!(span.tag("k8s.pod.name") == "web-2", "{span:?}");
         self.scene.delete("pod/web-2")?;
         Ok(Verdict::Passed)
+    }
+
+    /// With `assumeHttp` a pod is traced of whose protocol nobody says anything, as
+    /// long as the switch is on, and what somebody calls tcp is not.
+    fn assumed(&mut self) -> Result<Verdict> {
+        let other = self.other.addr;
+        self.assume(true)?;
+        self.until(other, true)?;
+        let span = self.traced(other)?;
+        ensure!(span.service == "other-1_watched_svc", "{span:?}");
+        ensure!(span.tag("k8s.pod.name") == "other-1", "{span:?}");
+        self.scene.service_of("other", "other", "tcp")?;
+        self.until(other, false)?;
+        self.scene.delete("service/other")?;
+        self.until(other, true)?;
+        self.assume(false)?;
+        self.until(other, false)?;
+        Ok(Verdict::Passed)
+    }
+
+    /// Changes the switch of the first agent, which reads its file again.
+    fn assume(&self, assume: bool) -> Result<()> {
+        let config = self.places.out.join(format!("{NAME}.toml"));
+        let text = configuration(&self.kubeconfig, ADMIN, assume);
+        replace(&config, &text, &config.with_extension("new"))
     }
 
     /// A policy that goes, and comes, counts within a second: the fastest of some

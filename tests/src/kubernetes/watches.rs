@@ -109,13 +109,18 @@ impl Scene<'_> {
     }
 
     pub(super) fn service(&self, name: &str, app: &str) -> Result<()> {
+        self.service_of(name, app, "http")
+    }
+
+    /// The same with another `appProtocol`.
+    pub(super) fn service_of(&self, name: &str, app: &str, protocol: &str) -> Result<()> {
         self.apply(&json!({
             "apiVersion": "v1",
             "kind": "Service",
             "metadata": {"name": name, "namespace": NAMESPACE},
             "spec": {
                 "selector": {"app": app},
-                "ports": [{"port": 80, "targetPort": "web", "appProtocol": "http"}],
+                "ports": [{"port": 80, "targetPort": "web", "appProtocol": protocol}],
             },
         }))
     }
