@@ -109,9 +109,9 @@ impl Test {
         let zipkin = sh::step("starting Zipkin", || Zipkin::start(0, Some(&out)))?;
         let jaeger = sh::step("starting Jaeger", || Jaeger::start(workspace, &out))?;
         let kernels: &[Kernel] = &self.kernel.0;
-        let wanted = SUITES.iter().filter(|suite| match suite.place {
-            Place::OneGuest(kernel) | Place::Counted(kernel) => kernels.contains(&kernel),
-            Place::Host | Place::Guest => true,
+        let wanted = SUITES.iter().filter(|suite| {
+            let mut runs_on = suite::kernels(suite, kernels).iter();
+            runs_on.all(|kernel| kernels.contains(kernel))
         });
         let wanted: Vec<&Suite> = wanted.collect();
         let needs_image = wanted.iter().any(|suite| suite.containers);
@@ -159,11 +159,9 @@ impl Test {
             times.end("suites on this machine, demo");
             // The image may not be there yet. Who needs it goes behind those that
             // have one guest each, which leave no gap at the end.
-            let needs_image = |suite: &&Suite| suite.containers;
-            let (last, guests): (Vec<_>, Vec<_>) = guests.into_iter().partition(needs_image);
-            let on_all = |suite: &&Suite| suite.place == Place::Guest;
-            let (first, alone): (Vec<_>, Vec<_>) = guests.into_iter().partition(on_all);
-            for part in [first, [alone, last].concat()] {
+            let is_first = |suite: &&Suite| suite.place == Place::Guest && !suite.containers;
+            let (first, last): (Vec<_>, Vec<_>) = guests.into_iter().partition(is_first);
+            for part in [first, last] {
                 let ready = |suite| Ok((suite, site(suite)?, suite::kernels(suite, kernels)));
                 let part = part.into_iter().map(ready).collect::<Result<Vec<_>>>()?;
                 times.end("servers and image");
